@@ -1,0 +1,1 @@
+"""storemount: an artifact store as an ordinary folder."""

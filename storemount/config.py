@@ -1,0 +1,119 @@
+"""Typed, frozen settings, and the folders storemount uses.
+
+What it is: the only reader of the environment, and the one place where defaults stand.
+What it is not: the registry of stores (`registry`), or the words on the command line (`cli`).
+Invariants: sizes are bytes, durations are seconds; nothing here is changed after it is made.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from storemount.errors import ExitCode, Refusal
+
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
+
+_UNITS = {"": 1, "K": KIB, "M": MIB, "G": GIB, "T": 1024 * GIB}
+_SECONDS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def parse_size(text: str) -> int:
+    """`512M`, `4GiB`, `1073741824` as bytes (powers of 1024). Raises ValueError with a message for the user."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    if not match:
+        raise ValueError(f"{text!r} is not a size; write a number with K, M, G or T, such as 512M")
+    return int(float(match[1]) * _UNITS[match[2].upper()])
+
+
+def parse_duration(text: str) -> float:
+    """`10`, `500ms`, `5m`, `2h` as seconds. Raises ValueError with a message for the user."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|)", text.strip())
+    if not match:
+        raise ValueError(f"{text!r} is not a duration; write a number with ms, s, m, h or d, such as 10s")
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+@dataclass(frozen=True, slots=True)
+class MountSettings:
+    """How one mount behaves.
+
+    ttl: how old a listing or an attribute may be (S3); infinite for an immutable store. cache_size: cap of the block cache in memory (S15).
+    deadline: how long one request to the store may take (S14). upload_delay: how long a closed file waits for further changes before it goes
+    up. uploads: how many go up at once. drain_timeout: how long a stop waits for the queue (S8). file_mode and dir_mode are permission bits shown
+    for what the store does not say; umask is taken off them.
+    """
+
+    mountpoint: str
+    read_only: bool = False
+    ttl: float = 10.0
+    cache_size: int = 256 * MIB
+    staging_dir: str | None = None
+    uid: int | None = None
+    gid: int | None = None
+    umask: int = 0o022
+    file_mode: int = 0o666
+    dir_mode: int = 0o777
+    allow_other: bool = False
+    deadline: float = 20.0
+    upload_delay: float = 0.5
+    uploads: int = 8
+    drain_timeout: float = 3600.0
+    log_file: str | None = None
+    log_level: str = "warning"
+    fuse_options: tuple[str, ...] = ()
+
+    @property
+    def immutable(self) -> bool:
+        return math.isinf(self.ttl)
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The folders of one user (the XDG base directories) and of the system.
+
+    data: the built-in store. config: this user's registry. system_config: the registry of the machine. state: staging and logs.
+    runtime: sockets of running mounts.
+    """
+
+    data: Path
+    config: Path
+    system_config: Path
+    state: Path
+    runtime: Path
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str] | None = None, uid: int | None = None) -> Places:
+        """From the environment: XDG_* and STOREMOUNT_SYSTEM_CONFIG."""
+        env = os.environ if environ is None else environ
+        user = os.getuid() if uid is None else uid
+        home = Path(env.get("HOME") or os.path.expanduser("~"))
+
+        def base(variable: str, default: Path) -> Path:
+            value = env.get(variable)
+            return (Path(value) if value and os.path.isabs(value) else default) / "storemount"
+
+        state = base("XDG_STATE_HOME", home / ".local/state")
+        default_runtime = Path("/run") if user == 0 else state.parent / "run"
+        return cls(
+            data=base("XDG_DATA_HOME", home / ".local/share"),
+            config=base("XDG_CONFIG_HOME", home / ".config"),
+            system_config=Path(env.get("STOREMOUNT_SYSTEM_CONFIG") or "/etc/storemount"),
+            state=state,
+            runtime=base("XDG_RUNTIME_DIR", default_runtime),
+        )
+
+
+def private_folder(path: Path) -> Path:
+    """Make `path` (mode 0700) with its parents, and give it back."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise Refusal(ExitCode.BAD_CONFIGURATION, f"cannot make the folder {path}: {error.strerror}; choose another or mend its permissions") from error
+    return path

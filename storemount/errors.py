@@ -1,0 +1,198 @@
+"""Every failure storemount names, each with its errno.
+
+What it is: the one table between "what went wrong" and "what the program is told". Stores translate
+their clients' exceptions into these classes at their edge; `fs` turns them into errno, here and nowhere else.
+What it is not: a place for control flow; a failure that a caller is expected to handle is a return value.
+Invariants: above `stores`, a plain `OSError` always means the local disk. Errno numbers stand only in this module.
+"""
+
+from __future__ import annotations
+
+import enum
+import errno
+
+
+class StoreMountError(Exception):
+    """A named failure. `errno` is what the kernel is told; `transient` says that trying again can help."""
+
+    errno: int = errno.EIO
+    transient: bool = False
+
+
+class NotFound(StoreMountError):
+    """The store confirmed that this key does not exist. Never raised for a time-out, a 5xx or a refusal."""
+
+    errno = errno.ENOENT
+
+
+class AlreadyExists(StoreMountError):
+    """The name is taken, and the caller asked for it to be new."""
+
+    errno = errno.EEXIST
+
+
+class NotADirectory(StoreMountError):
+    """A directory was needed; this name is something else."""
+
+    errno = errno.ENOTDIR
+
+
+class IsADirectory(StoreMountError):
+    """Something other than a directory was needed; this name is a directory."""
+
+    errno = errno.EISDIR
+
+
+class NotEmpty(StoreMountError):
+    """The directory still has entries (shown or hidden)."""
+
+    errno = errno.ENOTEMPTY
+
+
+class Denied(StoreMountError):
+    """The store refused the credentials, or the credentials do not allow this."""
+
+    errno = errno.EACCES
+
+
+class Forbidden(StoreMountError):
+    """POSIX does not let this caller do this (not a matter of the store)."""
+
+    errno = errno.EPERM
+
+
+class Changed(StoreMountError):
+    """The version that was asked for is not in the store any more."""
+
+    errno = errno.ESTALE
+
+
+class TooLarge(StoreMountError):
+    """Larger than the store accepts for one object."""
+
+    errno = errno.EFBIG
+
+
+class NameTooLong(StoreMountError):
+    """A segment over 255 bytes, or a key over the store's limit."""
+
+    errno = errno.ENAMETOOLONG
+
+
+class InvalidName(StoreMountError):
+    """The store cannot hold this name (for instance, it is not UTF-8)."""
+
+    errno = errno.EILSEQ
+
+
+class Invalid(StoreMountError):
+    """An argument that has no meaning here."""
+
+    errno = errno.EINVAL
+
+
+class Unsupported(StoreMountError):
+    """Not offered (S13)."""
+
+    errno = errno.ENOTSUP
+
+
+class ReadOnly(StoreMountError):
+    """The mount or the store is read-only."""
+
+    errno = errno.EROFS
+
+
+class NoAttribute(StoreMountError):
+    """No extended attribute of this name."""
+
+    errno = errno.ENODATA
+
+
+class AttributeTooLarge(StoreMountError):
+    """The caller's buffer, or our limit, is smaller than the attribute."""
+
+    errno = errno.ERANGE
+
+
+class BadHandle(StoreMountError):
+    """The file handle is not known, or not open for this."""
+
+    errno = errno.EBADF
+
+
+class NoSpace(StoreMountError):
+    """The local disk, or the store's quota, is full."""
+
+    errno = errno.ENOSPC
+
+
+class Corrupt(StoreMountError):
+    """The store answered with something that cannot be right (a short body, garbage)."""
+
+    errno = errno.EIO
+    transient = True
+
+
+class Unavailable(StoreMountError):
+    """The store answered with a failure of its own (5xx, throttling), or the connection broke."""
+
+    errno = errno.EIO
+    transient = True
+
+
+class Unreachable(Unavailable):
+    """No connection to the store: refused, no route, no such host."""
+
+    errno = errno.EHOSTUNREACH
+
+
+class TimedOut(Unavailable):
+    """The store did not answer within the deadline."""
+
+    errno = errno.ETIMEDOUT
+
+
+class MissingStore(StoreMountError):
+    """The bucket, container or root folder itself is missing: not "this key is absent" but "ask again later"."""
+
+    errno = errno.EIO
+
+
+def errno_of(error: BaseException) -> int | None:
+    """The errno a program is told for `error`; None for an exception nobody named (report EIO and log it)."""
+    if isinstance(error, StoreMountError):
+        return error.errno
+    if isinstance(error, OSError):
+        return error.errno or errno.EIO
+    return None
+
+
+EIO = errno.EIO
+
+
+class ExitCode(enum.IntEnum):
+    """How a storemount command ends; the README documents each."""
+
+    OK = 0
+    UNEXPECTED = 1
+    USAGE = 2
+    UNKNOWN_STORE = 3
+    BAD_CONFIGURATION = 4
+    BAD_MOUNTPOINT = 5
+    NO_FUSE = 6
+    STORE_UNREACHABLE = 7
+    STORE_REFUSED = 8
+    STORE_MISSING = 9
+    NOT_MOUNTED = 10
+    BUSY = 11
+    NOT_DRAINED = 12
+
+
+class Refusal(Exception):
+    """Something the user has to mend: one line saying what, where and what to do, and the exit code."""
+
+    def __init__(self, code: ExitCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message

@@ -1,0 +1,160 @@
+"""The artifact-store protocol and its types: the whole of what the mount needs from a store.
+
+What it is: seven verbs over keys, and the words used everywhere for what they exchange.
+What it is not: a file API (that is `fileio`), a cache, or a retry policy.
+Invariants:
+- A key is the object's name relative to the store's root: segments joined by "/", no leading slash. A key that
+  ends in "/" is a directory marker (S11); the root's own key is "".
+- An `Artifact` is one version of one object and never changes, so whatever is cached under it never needs invalidation.
+- Every verb either succeeds, or raises a class of `storemount.errors`. `NotFound` is raised only when the store
+  confirmed it (S3); a missing bucket or root is `MissingStore`.
+- Every verb is cancellable: the caller puts a deadline around it.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """One version of one object.
+
+    `version` is the store's token for this content (ETag, generation, inode+mtime): equal tokens mean equal bytes.
+    `size` in bytes, `mtime_ns` in nanoseconds since the epoch. `mode` is the full st_mode where the store carries it
+    (a symbolic link is an artifact whose mode says so and whose bytes are its target), None where it does not.
+    """
+
+    key: str
+    version: str
+    size: int
+    mtime_ns: int
+    mode: int | None = None
+
+    @property
+    def is_symlink(self) -> bool:
+        return self.mode is not None and stat.S_ISLNK(self.mode)
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A row of a listing: a file with its artifact, or a directory (`artifact` None).
+
+    `name` is the rest of the key below the listed prefix, raw, without the trailing slash of a directory. The marker of the listed directory
+    itself is the row with the empty name and an artifact; a directory with the empty name (a key with "//") has no artifact.
+    """
+
+    name: str
+    artifact: Artifact | None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The bytes of a write: a local file, its length, and what its metadata should become.
+
+    `movable` says that nobody holds the file open for writing and that the store may take the file itself (rename it into place)
+    instead of copying it; the caller does not touch `path` again.
+    """
+
+    path: str
+    size: int
+    movable: bool = False
+    mtime_ns: int | None = None
+    mode: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What this store can do.
+
+    `rename`: has the `rename` verb, atomic for files and directories. `modes`: keeps st_mode (and so symbolic links). `local_files`: `open_local`
+    gives a descriptor for a version. `max_key_bytes`: longest key, in UTF-8 bytes. `bytes_names`: names that are not UTF-8 can be held.
+    `real_directories`: a directory exists by itself, and does not need a marker to survive its last file.
+    """
+
+    engine: str
+    rename: bool = False
+    modes: bool = False
+    local_files: bool = False
+    real_directories: bool = False
+    bytes_names: bool = False
+    max_key_bytes: int = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """What `df` shows, in bytes and in files."""
+
+    total: int
+    free: int
+    files: int
+    files_free: int
+
+
+class ArtifactStore(Protocol):
+    """The verbs. One instance belongs to one trio thread; any number of calls may be in flight."""
+
+    @property
+    def traits(self) -> Traits: ...
+
+    @property
+    def uri(self) -> str:
+        """The root as a URI, without a trailing slash: `uri + "/" + key` names an object for any other tool."""
+        ...
+
+    async def check(self) -> None:
+        """Prove that the root can be listed: MissingStore, Denied, Unreachable, TimedOut or Invalid otherwise."""
+        ...
+
+    async def stat(self, key: str) -> Child:
+        """What has this key (no trailing slash): a directory when any key lies below `key + "/"` or a marker exists, else the
+        file. A directory shadows a file of the same name (S2). Raises NotFound."""
+        ...
+
+    def list(self, prefix: str, *, recursive: bool = False) -> AsyncGenerator[Sequence[Child], None]:
+        """Pages of rows below `prefix` ("" or ending in "/"), as soon as each is known; one request per page of up to 1000.
+
+        Rows are raw: the caller hides what cannot be mapped. With `recursive` names contain slashes and markers keep their
+        trailing one. A prefix without any key gives no rows in a flat store; NotFound in a store with real directories.
+        """
+        ...
+
+    async def read(self, artifact: Artifact, start: int, stop: int) -> bytes | bytearray | memoryview:
+        """Exactly the bytes [start, stop) of this version; 0 <= start < stop <= size. Raises Changed when the version is gone or replaced."""
+        ...
+
+    async def write(self, key: str, source: Source) -> Artifact:
+        """Make `key` hold `source`, whole or not at all (S6), replacing what was there. A key ending in "/" makes a directory
+        (the source is empty). Parent directories need not exist. Cancelled or failed: nothing is published, no upload is left open."""
+        ...
+
+    async def copy(self, artifact: Artifact, key: str) -> Artifact:
+        """A server-side copy of this version to `key`, metadata included."""
+        ...
+
+    async def rename(self, key: str, to: str) -> None:
+        """Atomic rename of a file, or of a directory (both keys end in "/"). Only where `traits.rename`."""
+        ...
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        """Delete these keys; one that is already gone is no error. A directory with entries stays (its marker goes)."""
+        ...
+
+    def open_local(self, artifact: Artifact) -> int:
+        """A read-only descriptor of exactly this version. Only where `traits.local_files`. Raises Changed, NotFound."""
+        ...
+
+    async def capacity(self) -> Capacity | None:
+        """Room in the store; None where the store has no notion of it."""
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of connections and threads."""
+        ...
+
+
+EMPTY = Source(path="/dev/null", size=0)
+"""The source of a directory marker."""
