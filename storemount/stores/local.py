@@ -1,0 +1,304 @@
+"""LocalStore: a folder on this machine as an artifact store.
+
+What it is: the protocol over plain files; one file is one object (S1), directories are real.
+What it is not: a cache of anything; every verb asks the disk, in a worker thread.
+Invariants:
+- An object appears whole (S6): a file is renamed into place after its bytes are on the disk. A staged file of the same file system is
+  renamed itself, so its bytes are written once.
+- Unfinished copies are called `.storemount-*.part` and are shown to nobody.
+- A version is (inode, mtime, size): a replaced file has another inode, a file edited in place another mtime.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import os
+import secrets
+import stat
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from typing import ParamSpec, TypeVar
+from urllib.parse import quote
+
+import trio
+
+from storemount.errors import Changed, Denied, IsADirectory, MissingStore, NotADirectory, NotEmpty, NotFound
+from storemount.stores.base import Artifact, Capacity, Child, Source, Traits
+
+PAGE = 1000
+PARTIAL = (".storemount-", ".part")
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_FAILURES = {
+    errno.ENOENT: NotFound,
+    errno.ENOTDIR: NotADirectory,
+    errno.EISDIR: IsADirectory,
+    errno.ENOTEMPTY: NotEmpty,
+    errno.EEXIST: NotEmpty,
+    errno.EACCES: Denied,
+    errno.EPERM: Denied,
+    errno.ESTALE: Changed,
+}
+
+
+@contextlib.contextmanager
+def _named(key: str) -> Iterator[None]:
+    """Failures of the disk under the names of `errors`; the rest (ENOSPC, EIO, EROFS) keep their errno."""
+    try:
+        yield
+    except OSError as error:
+        named = _FAILURES.get(error.errno or 0)
+        if named is None:
+            raise
+        raise named(key) from error
+
+
+def _is_partial(name: str) -> bool:
+    return name.startswith(PARTIAL[0]) and name.endswith(PARTIAL[1])
+
+
+def _artifact(key: str, status: os.stat_result) -> Artifact:
+    version = f"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_size:x}"
+    return Artifact(key, version, status.st_size, status.st_mtime_ns, status.st_mode)
+
+
+class LocalStore:
+    """The folder `root` as a store. It must exist when `check` is called."""
+
+    traits = Traits(
+        engine="local", rename=True, modes=True, local_files=True, real_directories=True, bytes_names=True, max_key_bytes=os.pathconf("/", "PC_PATH_MAX")
+    )
+
+    def __init__(self, root: str) -> None:
+        self.root = os.path.abspath(root)
+        self.uri = "file://" + quote(os.fsencode(self.root))
+        self._threads = trio.CapacityLimiter(32)
+
+    async def _run(self, key: str, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        with _named(key):
+            return await trio.to_thread.run_sync(functools.partial(call, *args, **kwargs), abandon_on_cancel=True, limiter=self._threads)
+
+    def _path(self, key: str) -> str:
+        return os.path.join(self.root, key.rstrip("/")) if key else self.root
+
+    async def check(self) -> None:
+        try:
+            await self._run("", os.listdir, self.root)
+        except (NotFound, NotADirectory) as error:
+            raise MissingStore(f"the folder {self.root} does not exist") from error
+
+    async def stat(self, key: str) -> Child:
+        if _is_partial(key.rpartition("/")[2]):
+            raise NotFound(key)
+        try:
+            status = await self._run(key, os.lstat, self._path(key))
+        except NotADirectory as error:
+            raise NotFound(key) from error
+        except NotFound:
+            await self._confirm_root()
+            raise
+        child = _child(key.rpartition("/")[2], key, status)
+        if child is None:
+            raise NotFound(key)
+        return child
+
+    async def _confirm_root(self) -> None:
+        """An absent key is only an absent key while the root is there (an unmounted disk is not an empty store, S3)."""
+        if not await trio.to_thread.run_sync(os.path.isdir, self.root, limiter=self._threads):
+            raise MissingStore(f"the folder {self.root} has gone")
+
+    async def list(self, prefix: str, *, recursive: bool = False) -> AsyncGenerator[Sequence[Child], None]:
+        rows = self._walk(prefix, "") if recursive else self._scan(prefix, "")
+        while True:
+            try:
+                page = await self._run(prefix, _take, rows)
+            except NotFound:
+                await self._confirm_root()
+                raise
+            if page:
+                yield page
+            if len(page) < PAGE:
+                return
+
+    def _scan(self, prefix: str, above: str) -> Iterator[Child]:
+        with os.scandir(self._path(prefix)) as entries:
+            for entry in entries:
+                if _is_partial(entry.name):
+                    continue
+                with contextlib.suppress(FileNotFoundError):
+                    child = _child(above + entry.name, prefix + entry.name, entry.stat(follow_symlinks=False))
+                    if child is not None:
+                        yield child
+
+    def _walk(self, prefix: str, above: str) -> Iterator[Child]:
+        for child in self._scan(prefix, above):
+            if child.artifact is not None:
+                yield child
+                continue
+            key = prefix + child.name[len(above) :] + "/"
+            yield Child(child.name + "/", _artifact(key, os.lstat(self._path(key))))
+            yield from self._walk(key, child.name + "/")
+
+    async def read(self, artifact: Artifact, start: int, stop: int) -> bytes:
+        return await self._run(artifact.key, self._read, artifact, start, stop)
+
+    def _read(self, artifact: Artifact, start: int, stop: int) -> bytes:
+        if artifact.is_symlink:
+            return os.fsencode(os.readlink(self._path(artifact.key)))[start:stop]
+        fd = self.open_local(artifact)
+        try:
+            return os.pread(fd, stop - start, start)
+        finally:
+            os.close(fd)
+
+    def open_local(self, artifact: Artifact) -> int:
+        try:
+            fd = os.open(self._path(artifact.key), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise Changed(artifact.key) from error
+        except PermissionError as error:
+            raise Denied(artifact.key) from error
+        if not self.is_version(fd, artifact):
+            os.close(fd)
+            raise Changed(artifact.key)
+        return fd
+
+    @staticmethod
+    def is_version(fd: int, artifact: Artifact) -> bool:
+        """Whether the file behind `fd` still is `artifact` (S4: nobody edited it in place)."""
+        return _artifact(artifact.key, os.fstat(fd)).version == artifact.version
+
+    async def write(self, key: str, source: Source) -> Artifact:
+        return await self._run(key, self._write, key, source)
+
+    def _write(self, key: str, source: Source) -> Artifact:
+        path = self._path(key)
+        if key.endswith("/"):
+            os.makedirs(path, exist_ok=True)
+            _sync_folder(os.path.dirname(path))
+            return _artifact(key, os.lstat(path))
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        ready = self._prepare(path, source)
+        try:
+            artifact = _artifact(key, os.lstat(ready))
+            os.rename(ready, path)
+        except OSError:
+            if ready != source.path:
+                os.unlink(ready)
+            raise
+        _sync_folder(os.path.dirname(path))
+        return artifact
+
+    def _prepare(self, path: str, source: Source) -> str:
+        """A file in the store's file system that holds `source` durably: the staged file itself where it may be moved, else a copy."""
+        folder = os.path.dirname(path)
+        symlink = source.mode is not None and stat.S_ISLNK(source.mode)
+        if source.movable and not symlink and os.stat(source.path).st_dev == os.stat(folder).st_dev:
+            _finish(source.path, source)
+            return source.path
+        partial = os.path.join(folder, PARTIAL[0] + secrets.token_hex(8) + PARTIAL[1])
+        try:
+            if symlink:
+                with open(source.path, "rb") as target:
+                    os.symlink(target.read(source.size), os.fsencode(partial))
+            else:
+                _copy(source.path, partial, source.size)
+                _finish(partial, source)
+        except OSError:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(partial)
+            raise
+        return partial
+
+    async def copy(self, artifact: Artifact, key: str) -> Artifact:
+        source = Source(self._path(artifact.key), artifact.size, mtime_ns=artifact.mtime_ns, mode=artifact.mode)
+        current = await self.stat(artifact.key)
+        if current.artifact != artifact:
+            raise Changed(artifact.key)
+        if artifact.is_symlink:
+            return await self._run(key, self._copy_link, artifact, key)
+        return await self.write(key, source)
+
+    def _copy_link(self, artifact: Artifact, key: str) -> Artifact:
+        path = self._path(key)
+        partial = os.path.join(os.path.dirname(path), PARTIAL[0] + secrets.token_hex(8) + PARTIAL[1])
+        os.symlink(os.readlink(self._path(artifact.key)), partial)
+        os.rename(partial, path)
+        return _artifact(key, os.lstat(path))
+
+    async def rename(self, key: str, to: str) -> None:
+        await self._run(key, self._rename, key, to)
+
+    def _rename(self, key: str, to: str) -> None:
+        old, new = self._path(key), self._path(to)
+        os.makedirs(os.path.dirname(new), exist_ok=True)
+        os.rename(old, new)
+        for folder in {os.path.dirname(old), os.path.dirname(new)}:
+            _sync_folder(folder)
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        for key in keys:
+            with contextlib.suppress(NotFound):
+                await self._run(key, os.rmdir if key.endswith("/") else os.unlink, self._path(key))
+
+    async def capacity(self) -> Capacity | None:
+        room = await self._run("", os.statvfs, self.root)
+        return Capacity(room.f_blocks * room.f_frsize, room.f_bavail * room.f_frsize, room.f_files, room.f_favail)
+
+    async def aclose(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+def _child(name: str, key: str, status: os.stat_result) -> Child | None:
+    """A row for this file; None for what is neither file, directory nor symbolic link (S13)."""
+    if stat.S_ISDIR(status.st_mode):
+        return Child(name, None)
+    if stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode):
+        return Child(name, _artifact(key, status))
+    return None
+
+
+def _take(rows: Iterator[Child]) -> list[Child]:
+    return [row for row, _ in zip(rows, range(PAGE), strict=False)]
+
+
+def _copy(path: str, to: str, size: int) -> None:
+    """`size` bytes of `path` in the new file `to`, shared or copied by the kernel."""
+    with open(path, "rb") as source, open(to, "xb") as target:
+        left = size
+        while left:
+            try:
+                copied = os.copy_file_range(source.fileno(), target.fileno(), left)
+            except OSError as error:
+                if error.errno not in (errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL):
+                    raise
+                copied = os.sendfile(target.fileno(), source.fileno(), None, left)
+            if not copied:
+                raise OSError(errno.EIO, "the file is shorter than it was", path)
+            left -= copied
+
+
+def _finish(path: str, source: Source) -> None:
+    """Length, mode and mtime as `source` says, then onto the disk."""
+    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        if os.fstat(fd).st_size != source.size:
+            os.ftruncate(fd, source.size)
+        if source.mode is not None:
+            os.fchmod(fd, stat.S_IMODE(source.mode))
+        if source.mtime_ns is not None:
+            os.utime(fd, ns=(source.mtime_ns, source.mtime_ns))
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _sync_folder(path: str) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,109 @@
+"""MemoryStore: the reference implementation of the protocol, a flat object store in a dictionary.
+
+What it is: what every other store is measured against, and `memory://` for trying things out.
+What it is not: durable, or shared between processes.
+Invariants: flat like S3 (no real directories, markers are objects); every verb passes a checkpoint, as a network store would.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
+
+import trio
+
+from storemount.errors import Changed, NotFound
+from storemount.stores.base import Artifact, Capacity, Child, Source, Traits
+
+PAGE = 1000
+
+
+class MemoryStore:
+    """Objects in a dictionary: key -> (artifact, bytes)."""
+
+    traits = Traits(engine="memory", max_key_bytes=1024)
+
+    def __init__(self, uri: str = "memory://") -> None:
+        self.uri = uri.rstrip("/") if not uri.endswith("://") else uri[:-1]
+        self._objects: dict[str, tuple[Artifact, bytes]] = {}
+        self._versions = itertools.count(1)
+
+    async def check(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def stat(self, key: str) -> Child:
+        await trio.lowlevel.checkpoint()
+        name = key.rpartition("/")[2]
+        if any(other.startswith(key + "/") for other in self._objects):
+            return Child(name, None)
+        if key not in self._objects:
+            raise NotFound(key)
+        return Child(name, self._objects[key][0])
+
+    async def list(self, prefix: str, *, recursive: bool = False) -> AsyncGenerator[Sequence[Child], None]:
+        await trio.lowlevel.checkpoint()
+        rows = self._rows(prefix, recursive)
+        for start in range(0, len(rows), PAGE):
+            if start:
+                await trio.lowlevel.checkpoint()
+            yield rows[start : start + PAGE]
+
+    def _rows(self, prefix: str, recursive: bool) -> list[Child]:
+        rows: dict[tuple[str, bool], Child] = {}
+        for key, (artifact, _) in sorted(self._objects.items()):
+            if not key.startswith(prefix):
+                continue
+            rest = key[len(prefix) :]
+            head, slash, _ = rest.partition("/")
+            if slash and not recursive:
+                rows[head, True] = Child(head, None)
+            else:
+                rows[rest, False] = Child(rest, artifact)
+        return list(rows.values())
+
+    async def read(self, artifact: Artifact, start: int, stop: int) -> bytes:
+        await trio.lowlevel.checkpoint()
+        held = self._objects.get(artifact.key)
+        if held is None or held[0].version != artifact.version:
+            raise Changed(artifact.key)
+        return held[1][start:stop]
+
+    async def write(self, key: str, source: Source) -> Artifact:
+        data = await trio.Path(source.path).read_bytes() if source.size else b""
+        return self._put(key, data[: source.size])
+
+    def _put(self, key: str, data: bytes) -> Artifact:
+        artifact = Artifact(key, f"v{next(self._versions)}", len(data), time.time_ns())
+        self._objects[key] = (artifact, data)
+        return artifact
+
+    async def copy(self, artifact: Artifact, key: str) -> Artifact:
+        data = await self.read(artifact, 0, artifact.size)
+        return self._put(key, data)
+
+    async def rename(self, key: str, to: str) -> None:
+        raise NotImplementedError("a flat store has no rename; traits.rename is False")
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        await trio.lowlevel.checkpoint()
+        for key in keys:
+            self._objects.pop(key, None)
+
+    def open_local(self, artifact: Artifact) -> int:
+        raise NotImplementedError("a memory store has no files; traits.local_files is False")
+
+    async def capacity(self) -> Capacity | None:
+        await trio.lowlevel.checkpoint()
+        return None
+
+    async def aclose(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    def touch(self, key: str) -> Artifact:
+        """The same bytes under a new version, as another writer's rewrite would leave them."""
+        artifact, data = self._objects[key]
+        renewed = replace(artifact, version=f"v{next(self._versions)}")
+        self._objects[key] = (renewed, data)
+        return renewed
