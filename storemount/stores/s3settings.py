@@ -1,0 +1,87 @@
+"""S3Settings: one bucket and how to reach it, in the words of each engine.
+
+What it is: the translation of the s3 flavor's attributes, which are those of s3fs and botocore, into what each client library expects.
+What it is not: a client; it imports none.
+Invariants: frozen. `beyond_native` names everything given that the native engine would have to ignore; nothing is ever ignored silently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+_CLIENT = {"endpoint_url": "endpoint", "region_name": "region"}
+_CREDENTIALS = {"aws_access_key_id": "access_key_id", "aws_secret_access_key": "secret_access_key", "aws_session_token": "session_token"}
+_ADDITIONAL = {
+    "ServerSideEncryption": "server_side_encryption",
+    "SSEKMSKeyId": "server_side_encryption_aws_kms_key_id",
+    "ACL": "default_acl",
+}
+_ADDITIONAL |= {"StorageClass": "default_storage_class"}
+S3_OBJECTS = ("client_kwargs", "config_kwargs", "s3_additional_kwargs")
+"""The attributes that are JSON objects."""
+
+_TUNING = {"connect_timeout", "read_timeout", "retries", "max_pool_connections", "tcp_keepalive", "s3", "signature_version"}
+
+
+@dataclass(frozen=True, slots=True)
+class S3Settings:
+    """`prefix` is the store's root in the bucket, without slashes at its ends; "" is the whole bucket."""
+
+    bucket: str
+    prefix: str = ""
+    key: str | None = field(default=None, repr=False)
+    secret: str | None = field(default=None, repr=False)
+    token: str | None = field(default=None, repr=False)
+    endpoint: str | None = None
+    region: str | None = None
+    client_kwargs: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    config_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    s3_additional_kwargs: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(cls, path: str, attributes: Mapping[str, str], objects: Mapping[str, Mapping[str, Any]]) -> S3Settings:
+        """From a valid path and attributes; `objects` are the parsed ones of `S3_OBJECTS`."""
+        bucket, _, prefix = path.removeprefix("s3://").partition("/")
+        key, secret, token, endpoint, region = (attributes.get(name) or None for name in ("key", "secret", "token", "endpoint", "region"))
+        return cls(bucket, prefix, key, secret, token, endpoint, region, *(objects[name] for name in S3_OBJECTS))
+
+    @property
+    def uri(self) -> str:
+        return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+
+    def beyond_native(self) -> list[str]:
+        """The settings that only botocore understands, as a user wrote them."""
+        foreign = [f"client_kwargs.{name}" for name in self.client_kwargs if name not in _CLIENT | _CREDENTIALS]
+        foreign += [f"config_kwargs.{name}" for name in self.config_kwargs if name not in _TUNING]
+        foreign += [f"s3_additional_kwargs.{name}" for name in self.s3_additional_kwargs if name not in _ADDITIONAL]
+        if self.config_kwargs.get("signature_version", "s3v4") != "s3v4":
+            foreign.append("config_kwargs.signature_version")
+        foreign += [f"config_kwargs.s3.{name}" for name in self.config_kwargs.get("s3", {}) if name != "addressing_style"]
+        return foreign
+
+    def native(self) -> dict[str, str]:
+        """Options of OpenDAL's s3 service. Time-outs and retries are not among them: the store's deadline rules those."""
+        given = {"bucket": self.bucket, "root": "/" + self.prefix, "access_key_id": self.key, "secret_access_key": self.secret}
+        given |= {"session_token": self.token, "endpoint": self.endpoint, "region": self.region}
+        given |= {ours: self.client_kwargs[theirs] for theirs, ours in (_CLIENT | _CREDENTIALS).items() if theirs in self.client_kwargs}
+        given |= {ours: self.s3_additional_kwargs[theirs] for theirs, ours in _ADDITIONAL.items() if theirs in self.s3_additional_kwargs}
+        if self.config_kwargs.get("s3", {}).get("addressing_style") == "virtual":
+            given["enable_virtual_host_style"] = "true"
+        return {name: str(value) for name, value in given.items() if value is not None}
+
+    def s3fs(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Keyword arguments of s3fs's file system. `config` is botocore configuration that the user's own goes over."""
+        client = dict(self.client_kwargs)
+        if self.region:
+            client.setdefault("region_name", self.region)
+        if self.endpoint:
+            client.setdefault("endpoint_url", self.endpoint)
+        credentials = {"key": self.key, "secret": self.secret, "token": self.token}
+        options = {
+            "client_kwargs": client,
+            "config_kwargs": {**config, **self.config_kwargs},
+            "s3_additional_kwargs": dict(self.s3_additional_kwargs),
+        }
+        return {name: value for name, value in (credentials | options).items() if value}
