@@ -1,0 +1,100 @@
+"""A server that misbehaves in one chosen way, to show how a store takes it.
+
+What it is: a TCP server on the loopback that gives every connection the same treatment.
+What it is not: an S3 server, or a proxy in front of one.
+Invariants: ready when its context is entered; every socket and thread is gone when it is left.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+Treatment = Callable[[socket.socket], None]
+
+
+def silence(connection: socket.socket) -> None:
+    """Take the request and never answer, until the other side gives up."""
+    while connection.recv(65536):
+        pass
+
+
+def reset(connection: socket.socket) -> None:
+    """Take the request and break the connection."""
+    connection.recv(65536)
+
+
+def answer(status: str, body: bytes = b"", *, length: int | None = None, etag: str = '"e"') -> Treatment:
+    """Answer each request with this status and body; `length` is what the header claims."""
+    head = f"HTTP/1.1 {status}\r\nContent-Type: application/xml\r\nETag: {etag}\r\nLast-Modified: Mon, 23 Nov 2026 10:00:00 GMT\r\n"
+    head += f"Content-Length: {len(body) if length is None else length}\r\nConnection: close\r\n\r\n"
+
+    def treat(connection: socket.socket) -> None:
+        seen = b""
+        while b"\r\n\r\n" not in seen:
+            data = connection.recv(65536)
+            if not data:
+                return
+            seen += data
+        connection.sendall(head.encode() + body)
+        connection.shutdown(socket.SHUT_WR)
+        while connection.recv(65536):
+            pass
+
+    return treat
+
+
+def refusal(status: str, code: str) -> Treatment:
+    """An S3 error document."""
+    return answer(status, f'<?xml version="1.0"?><Error><Code>{code}</Code><Message>no</Message></Error>'.encode())
+
+
+def garbage(connection: socket.socket) -> None:
+    """Something that is not HTTP."""
+    connection.recv(65536)
+    connection.sendall(b"\x00\x01not http at all\r\n\r\n")
+
+
+@contextmanager
+def faulty_server(treat: Treatment) -> Iterator[str]:
+    """The address (a URL) of a server that does `treat` to whoever connects."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    open_now: set[socket.socket] = set()
+    threads: list[threading.Thread] = []
+
+    def serve(connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            treat(connection)
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                open_now.add(connection)
+                thread = threading.Thread(target=serve, args=(connection,))
+                threads.append(thread)
+                thread.start()
+
+    acceptor = threading.Thread(target=accept)
+    acceptor.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        acceptor.join()
+        for connection in open_now:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        for thread in threads:
+            thread.join()
+
+
+@contextmanager
+def refused_address() -> Iterator[str]:
+    """An address on the loopback where nobody listens (the port stays taken, so nobody else can)."""
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{holder.getsockname()[1]}"

@@ -1,0 +1,154 @@
+"""S3 servers for the tests, and a client that looks at a bucket from outside.
+
+What it is: moto as a subprocess on a free port of the loopback, with or without checked credentials,
+and `BucketClient`, which shares no code with the stores under test.
+What it is not: a fault injector (see `faults`).
+Invariants: a server is ready when its context is entered, and gone when it is left. Nothing is asked of any other host.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import IO, Any
+from urllib.request import Request, urlopen
+
+import botocore.config
+import botocore.exceptions
+import botocore.session
+
+REGION = "us-east-1"
+_POLICY = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}
+
+
+@dataclass(frozen=True)
+class S3Server:
+    """A running server: where it is, and credentials that it accepts."""
+
+    endpoint: str
+    key: str = "testing"
+    secret: str = "testing-secret"
+
+    def client(self, bucket: str) -> BucketClient:
+        return BucketClient(self, bucket)
+
+    def attributes(self) -> dict[str, str]:
+        """Attributes of the s3 flavor for this server."""
+        return {"key": self.key, "secret": self.secret, "endpoint": self.endpoint, "region": REGION}
+
+
+@contextmanager
+def moto_server(*, port: int = 0, environ: Mapping[str, str] | None = None) -> Iterator[S3Server]:
+    """An empty S3 server that accepts any credentials; `port` 0 takes a free one."""
+    command = [sys.executable, "-u", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    env = {**os.environ, "AWS_EC2_METADATA_DISABLED": "true", **(environ or {})}
+    with subprocess.Popen(
+        command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        try:
+            yield S3Server(_announced(process.stderr))
+        finally:
+            process.kill()
+            process.wait()
+
+
+@contextmanager
+def guarded_moto_server() -> Iterator[S3Server]:
+    """An empty S3 server that checks credentials (their secret too); those it accepts are in the answer."""
+    with moto_server(environ={"INITIAL_NO_AUTH_ACTION_COUNT": "0"}) as server:
+        _allow(server, 3)
+        iam = _client(server, "iam")
+        iam.create_user(UserName="tester")
+        iam.put_user_policy(UserName="tester", PolicyName="all-of-s3", PolicyDocument=json.dumps(_POLICY))
+        made = iam.create_access_key(UserName="tester")["AccessKey"]
+        iam.close()
+        yield S3Server(server.endpoint, made["AccessKeyId"], made["SecretAccessKey"])
+
+
+def _announced(log: IO[str]) -> str:
+    """The address that the server says it listens on; from then on its log is read and thrown away, so that it never blocks."""
+    said = []
+    for line in log:
+        said.append(line)
+        if found := re.search(r"http://127\.0\.0\.1:\d+", line):
+            threading.Thread(target=deque, args=(log, 0), name="server-log", daemon=True).start()
+            return found[0]
+    raise RuntimeError("the server did not start: " + "".join(said))
+
+
+def _allow(server: S3Server, actions: int) -> None:
+    """Let the next few requests pass unchecked."""
+    request = Request(server.endpoint + "/moto-api/reset-auth", data=str(actions).encode(), headers={"Content-Type": "text/plain"})
+    with urlopen(request) as answer:
+        answer.read()
+
+
+def _client(server: S3Server, service: str) -> Any:
+    config = botocore.config.Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}, max_pool_connections=4)
+    credentials = {"aws_access_key_id": server.key, "aws_secret_access_key": server.secret}
+    return botocore.session.Session().create_client(service, REGION, endpoint_url=server.endpoint, config=config, **credentials)
+
+
+@dataclass
+class BucketClient:
+    """One bucket seen by another program: whole keys, bytes, nothing cached."""
+
+    server: S3Server
+    name: str
+    _s3: Any = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._s3 = _client(self.server, "s3")
+
+    def __enter__(self) -> BucketClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._s3.close()
+
+    @property
+    def uri(self) -> str:
+        return f"s3://{self.name}"
+
+    def create(self) -> BucketClient:
+        self._s3.create_bucket(Bucket=self.name)
+        return self
+
+    def put(self, key: str, data: bytes = b"", metadata: Mapping[str, str] | None = None) -> str:
+        """Write an object; its ETag."""
+        return str(self._s3.put_object(Bucket=self.name, Key=key, Body=data, Metadata=dict(metadata or {}))["ETag"])
+
+    def get(self, key: str) -> bytes:
+        with self._s3.get_object(Bucket=self.name, Key=key)["Body"] as body:
+            return bytes(body.read())
+
+    def head(self, key: str) -> dict[str, Any] | None:
+        """What the store says of the object (ContentLength, ETag, LastModified, Metadata); None when it is absent."""
+        try:
+            return dict(self._s3.head_object(Bucket=self.name, Key=key))
+        except botocore.exceptions.ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
+                return None
+            raise
+
+    def delete(self, *keys: str) -> None:
+        for key in keys:
+            self._s3.delete_object(Bucket=self.name, Key=key)
+
+    def list(self, prefix: str = "") -> dict[str, int]:
+        """Every key below `prefix` with its size, markers included."""
+        pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix)
+        return {item["Key"]: int(item["Size"]) for page in pages for item in page.get("Contents", ())}
+
+    def uploads(self) -> list[str]:
+        """Keys of the multipart uploads that nobody finished or aborted."""
+        return [upload["Key"] for upload in self._s3.list_multipart_uploads(Bucket=self.name).get("Uploads", ())]
