@@ -44,10 +44,10 @@ def parse_duration(text: str) -> float:
 class MountSettings:
     """How one mount behaves.
 
-    ttl: how old a listing or an attribute may be (S3); infinite for an immutable store. cache_size: cap of the block cache in memory (S15).
-    deadline: how long one request to the store may take (S14). upload_delay: how long a closed file waits for further changes before it goes
-    up. uploads: how many go up at once. drain_timeout: how long a stop waits for the queue (S8). file_mode and dir_mode are permission bits shown
-    for what the store does not say; umask is taken off them.
+    ttl: how old a listing or an attribute may be (S3); infinite for an immutable store. cache_size: cap of the block cache in memory
+    (S15). deadline: how long one request to the store may take (S14). upload_delay: how long a closed file waits for further changes
+    before it goes up. uploads: how many go up at once. drain_timeout: how long a stop waits for the queue (S8). file_mode and dir_mode
+    are permission bits shown for what the store does not say; umask is taken off them.
     """
 
     mountpoint: str
@@ -115,5 +115,7 @@ def private_folder(path: Path) -> Path:
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise Refusal(ExitCode.BAD_CONFIGURATION, f"cannot make the folder {path}: {error.strerror}; choose another or mend its permissions") from error
+        raise Refusal(
+            ExitCode.BAD_CONFIGURATION, f"cannot make the folder {path}: {error.strerror}; choose another or mend its permissions"
+        ) from error
     return path

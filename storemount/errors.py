@@ -170,6 +170,28 @@ def errno_of(error: BaseException) -> int | None:
 
 EIO = errno.EIO
 
+NO_KERNEL_COPY = frozenset({errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL})
+"""How copy_file_range(2) says that it cannot share or copy between these two files."""
+
+_OF_THE_DISK: dict[int, type[StoreMountError]] = {
+    errno.ENOENT: NotFound,
+    errno.ENOTDIR: NotADirectory,
+    errno.EISDIR: IsADirectory,
+    errno.ENOTEMPTY: NotEmpty,
+    errno.EEXIST: AlreadyExists,
+    errno.EACCES: Denied,
+    errno.EPERM: Denied,
+    errno.ESTALE: Changed,
+    errno.ENAMETOOLONG: NameTooLong,
+    errno.EILSEQ: InvalidName,
+}
+
+
+def named(error: OSError, key: str) -> StoreMountError | None:
+    """The name for what a local folder, used as a store, refused; None for what should keep its own errno (ENOSPC, EIO, EROFS)."""
+    kind = _OF_THE_DISK.get(error.errno or 0)
+    return None if kind is None else kind(key)
+
 
 class ExitCode(enum.IntEnum):
     """How a storemount command ends; the README documents each."""

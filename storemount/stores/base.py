@@ -43,8 +43,8 @@ class Artifact:
 class Child:
     """A row of a listing: a file with its artifact, or a directory (`artifact` None).
 
-    `name` is the rest of the key below the listed prefix, raw, without the trailing slash of a directory. The marker of the listed directory
-    itself is the row with the empty name and an artifact; a directory with the empty name (a key with "//") has no artifact.
+    `name` is the rest of the key below the listed prefix, raw, without the trailing slash of a directory. The marker of the listed
+    directory itself is the row with the empty name and an artifact; a directory with the empty name (a key with "//") has no artifact.
     """
 
     name: str
@@ -70,9 +70,9 @@ class Source:
 class Traits:
     """What this store can do.
 
-    `rename`: has the `rename` verb, atomic for files and directories. `modes`: keeps st_mode (and so symbolic links). `local_files`: `open_local`
-    gives a descriptor for a version. `max_key_bytes`: longest key, in UTF-8 bytes. `bytes_names`: names that are not UTF-8 can be held.
-    `real_directories`: a directory exists by itself, and does not need a marker to survive its last file.
+    `rename`: has the `rename` verb, atomic for files and directories. `modes`: keeps st_mode (and so symbolic links). `local_files`:
+    `open_local` gives a descriptor for a version. `max_key_bytes`: longest key, in UTF-8 bytes. `bytes_names`: names that are not UTF-8
+    can be held. `real_directories`: a directory exists by itself, and does not need a marker to survive its last file.
     """
 
     engine: str
@@ -123,7 +123,7 @@ class ArtifactStore(Protocol):
         ...
 
     async def read(self, artifact: Artifact, start: int, stop: int) -> bytes | bytearray | memoryview:
-        """Exactly the bytes [start, stop) of this version; 0 <= start < stop <= size. Raises Changed when the version is gone or replaced."""
+        """Exactly the bytes [start, stop) of this version; 0 <= start < stop <= size. Raises Changed when it is gone or replaced."""
         ...
 
     async def write(self, key: str, source: Source) -> Artifact:

@@ -12,8 +12,8 @@ Invariants:
 from __future__ import annotations
 
 import contextlib
-import errno
 import functools
+import itertools
 import os
 import secrets
 import stat
@@ -23,7 +23,7 @@ from urllib.parse import quote
 
 import trio
 
-from storemount.errors import Changed, Denied, IsADirectory, MissingStore, NotADirectory, NotEmpty, NotFound
+from storemount.errors import NO_KERNEL_COPY, Changed, Corrupt, Denied, MissingStore, NotADirectory, NotFound, named
 from storemount.stores.base import Artifact, Capacity, Child, Source, Traits
 
 PAGE = 1000
@@ -32,17 +32,6 @@ PARTIAL = (".storemount-", ".part")
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_FAILURES = {
-    errno.ENOENT: NotFound,
-    errno.ENOTDIR: NotADirectory,
-    errno.EISDIR: IsADirectory,
-    errno.ENOTEMPTY: NotEmpty,
-    errno.EEXIST: NotEmpty,
-    errno.EACCES: Denied,
-    errno.EPERM: Denied,
-    errno.ESTALE: Changed,
-}
-
 
 @contextlib.contextmanager
 def _named(key: str) -> Iterator[None]:
@@ -50,10 +39,10 @@ def _named(key: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        named = _FAILURES.get(error.errno or 0)
-        if named is None:
+        failure = named(error, key)
+        if failure is None:
             raise
-        raise named(key) from error
+        raise failure from error
 
 
 def _is_partial(name: str) -> bool:
@@ -69,7 +58,13 @@ class LocalStore:
     """The folder `root` as a store. It must exist when `check` is called."""
 
     traits = Traits(
-        engine="local", rename=True, modes=True, local_files=True, real_directories=True, bytes_names=True, max_key_bytes=os.pathconf("/", "PC_PATH_MAX")
+        engine="local",
+        rename=True,
+        modes=True,
+        local_files=True,
+        real_directories=True,
+        bytes_names=True,
+        max_key_bytes=os.pathconf("/", "PC_PATH_MAX"),
     )
 
     def __init__(self, root: str) -> None:
@@ -262,7 +257,7 @@ def _child(name: str, key: str, status: os.stat_result) -> Child | None:
 
 
 def _take(rows: Iterator[Child]) -> list[Child]:
-    return [row for row, _ in zip(rows, range(PAGE), strict=False)]
+    return list(itertools.islice(rows, PAGE))
 
 
 def _copy(path: str, to: str, size: int) -> None:
@@ -273,11 +268,11 @@ def _copy(path: str, to: str, size: int) -> None:
             try:
                 copied = os.copy_file_range(source.fileno(), target.fileno(), left)
             except OSError as error:
-                if error.errno not in (errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL):
+                if error.errno not in NO_KERNEL_COPY:
                     raise
                 copied = os.sendfile(target.fileno(), source.fileno(), None, left)
             if not copied:
-                raise OSError(errno.EIO, "the file is shorter than it was", path)
+                raise Corrupt(f"{path} is shorter than it was")
             left -= copied
 
 

@@ -1,0 +1,69 @@
+"""Window: where a file has been read -> what to fetch, and what to fetch ahead.
+
+What it is: arithmetic over offsets, one window per inode (programs that share a descriptor, or read one file from many, are one stream).
+What it is not: I/O; it names blocks, and somebody else brings them.
+Invariants: a random read asks for the smallest block; a sequential stream doubles what it asks ahead, up to `MAX_AHEAD`.
+Kernel read-ahead sends its requests out of order, so "sequential" means: within `SLACK` of where one of the last reads ended.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+
+from storemount.cache.blocks import LARGEST, SIZES, SMALLEST
+from storemount.config import MIB
+
+SLACK = MIB
+MAX_AHEAD = 64 * MIB
+FIRST_AHEAD = 2 * MIB
+STREAMS = 4
+
+
+class Window:
+    """The streams seen on one inode; `size` is the artifact's, in bytes."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._ends: deque[int] = deque(maxlen=STREAMS)
+        self._ahead = 0
+        self._frontier = 0
+
+    def note(self, start: int, stop: int) -> int:
+        """A read of [start, stop) came: the block size to fetch it with."""
+        sequential = self._advance(start, stop)
+        if self._size <= LARGEST:
+            return LARGEST
+        if not sequential:
+            return SMALLEST
+        return LARGEST if self._ahead >= 2 * LARGEST and start % LARGEST < SLACK else SIZES[1]
+
+    def _advance(self, start: int, stop: int) -> bool:
+        for index, end in enumerate(self._ends):
+            if end - SLACK <= start <= end + SLACK:
+                self._ends[index] = max(end, stop)
+                if stop > end:
+                    self._ahead = min(MAX_AHEAD, max(FIRST_AHEAD, self._ahead + (stop - end) * 2))
+                return True
+        self._ends.append(stop)
+        if len(self._ends) == 1 and start == 0:
+            return True
+        self._ahead //= 2
+        return False
+
+    def ahead(self, stop: int, room: int) -> Iterator[tuple[int, int]]:
+        """The (size, number) of the blocks to set on their way after a read that ended at `stop`, at most `room` bytes of them."""
+        if not self._ahead:
+            return
+        until = min(self._size, stop + self._ahead)
+        offset = max(stop, self._frontier if self._frontier <= until and self._frontier >= stop else stop)
+        while offset < until:
+            size = LARGEST if self._ahead >= 2 * LARGEST and offset % LARGEST == 0 else SIZES[1]
+            number = offset // size
+            length = min(size, self._size - number * size)
+            if length > room:
+                return
+            room -= length
+            yield size, number
+            offset = number * size + size
+            self._frontier = offset

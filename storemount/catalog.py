@@ -1,0 +1,180 @@
+"""How we learn names: the tree's answer while it is fresh, else the store's.
+
+What it is: lookups and listings, one question to the store however many ask, and the time an answer may be believed (S3).
+What it is not: changing names (`namespace`), or keeping them (`tree`).
+Invariants:
+- Only a confirmed "not found" means absent; any other failure is raised, and what was known stays known.
+- An answer is as old as its question: freshness counts from when the question was asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+import trio
+
+from storemount.errors import NotADirectory, NotFound
+from storemount.stores.base import ArtifactStore
+from storemount.tree import Folder, Node, Tree
+
+STATS_BEFORE_LISTING = 4
+"""After so many single questions about one directory, within its time to live, the whole directory is asked for: a listing
+answers a thousand names in one request."""
+
+
+class Listing:
+    """One pass over a directory, shared by everybody who wants it: the nodes in the order in which they came."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+        self.done = False
+        self.error: Exception | None = None
+        self._news = trio.Event()
+
+    def tell(self) -> None:
+        self._news.set()
+        self._news = trio.Event()
+
+    async def more(self) -> None:
+        """Until something has changed since the caller looked."""
+        await self._news.wait()
+
+
+class Catalog:
+    """Names by asking. `nursery` is where listings run on, so that a reader who gives up disturbs nobody."""
+
+    def __init__(self, tree: Tree, store: ArtifactStore, ttl: float, nursery: trio.Nursery) -> None:
+        self._tree = tree
+        self._store = store
+        self._ttl = ttl
+        self._nursery = nursery
+        self._listings: dict[int, Listing] = {}
+        self._asking: dict[tuple[int, str], trio.Event] = {}
+        self._asked: dict[int, tuple[float, int]] = {}
+
+    # lookups
+
+    def known(self, parent: Node, name: str) -> tuple[bool, Node | None]:
+        """Whether the tree's answer holds, and the answer (None: there is no such name). No checkpoint."""
+        folder = _folder(parent)
+        now = trio.current_time()
+        node = folder.children.get(name)
+        if node is not None:
+            return self.fresh(node), node
+        return now < folder.listed_until or now < folder.absent.get(name, -1.0), None
+
+    def fresh(self, node: Node) -> bool:
+        return node.pinned or node.fresh_until > trio.current_time()
+
+    async def find(self, parent: Node, name: str) -> Node | None:
+        """The node of this name, None when there is none. Raises what the store raises."""
+        while True:
+            holds, node = self.known(parent, name)
+            if holds:
+                return node
+            asking = self._asking.get((parent.ino, name))
+            if asking is None:
+                return await self._ask(parent, name)
+            await asking.wait()
+
+    async def _ask(self, parent: Node, name: str) -> Node | None:
+        if self._listing_pays(parent):
+            await self.listed(parent)
+            return _folder(parent).children.get(name)
+        answered = self._asking[parent.ino, name] = trio.Event()
+        try:
+            return await self._stat(parent, name)
+        finally:
+            del self._asking[parent.ino, name]
+            answered.set()
+
+    async def _stat(self, parent: Node, name: str) -> Node | None:
+        began, until = self._tree.tick(), trio.current_time() + self._ttl
+        path = parent.path
+        try:
+            child = await self._store.stat(f"{path}/{name}" if path else name)
+        except NotFound:
+            return self._tree.adopt_absence(parent, name, began=began, until=until)
+        return self._tree.adopt(parent, child, began=began, fresh_until=until)
+
+    def _listing_pays(self, parent: Node) -> bool:
+        now = trio.current_time()
+        since, count = self._asked.get(parent.ino, (now, 0))
+        if now - since > self._ttl or not self._ttl:
+            since, count = now, 0
+        self._asked[parent.ino] = (since, count + 1)
+        if count < STATS_BEFORE_LISTING:
+            return False
+        del self._asked[parent.ino]
+        return True
+
+    # listings
+
+    def listing(self, parent: Node) -> Listing | None:
+        """The listing under way, or a new one; None when the tree already knows the whole directory."""
+        folder = _folder(parent)
+        if trio.current_time() < folder.listed_until:
+            return None
+        listing = self._listings.get(parent.ino)
+        if listing is None:
+            listing = self._listings[parent.ino] = Listing()
+            self._nursery.start_soon(self._list, parent, listing, name=f"list {parent.path}")
+        return listing
+
+    async def listed(self, parent: Node) -> None:
+        """Have the whole directory in the tree. Raises what the store raises."""
+        listing = self.listing(parent)
+        while listing is not None and not listing.done:
+            await listing.more()
+        if listing is not None and listing.error is not None:
+            raise listing.error
+
+    async def entries(self, parent: Node) -> AsyncIterator[Node]:
+        """The nodes of a directory, each as soon as it is known; last those that the store does not have yet."""
+        listing = self.listing(parent)
+        given: set[int] = set()
+        position = 0
+        while listing is not None:
+            while position < len(listing.nodes):
+                node = listing.nodes[position]
+                position += 1
+                if node.ino not in given:
+                    given.add(node.ino)
+                    yield node
+            if listing.error is not None:
+                raise listing.error
+            if listing.done:
+                break
+            await listing.more()
+        for node in list(_folder(parent).children.values()):
+            if node.ino not in given:
+                yield node
+
+    async def _list(self, parent: Node, listing: Listing) -> None:
+        began, until = self._tree.tick(), trio.current_time() + self._ttl
+        path = parent.path
+        seen: set[str] = set()
+        try:
+            async with aclosing(self._store.list(f"{path}/" if path else "")) as pages:
+                async for page in pages:
+                    nodes = self._tree.adopt_page(parent, page, began=began, fresh_until=until)
+                    seen.update(node.name for node in nodes)
+                    listing.nodes += nodes
+                    listing.tell()
+            self._tree.adopt_end(parent, seen, began=began, listed_until=until)
+        except NotFound:
+            # The directory itself has gone from the store; what is only here stays.
+            self._tree.adopt_end(parent, seen, began=began, listed_until=until)
+        except Exception as error:
+            listing.error = error
+        finally:
+            del self._listings[parent.ino]
+            listing.done = True
+            listing.tell()
+
+
+def _folder(node: Node) -> Folder:
+    if node.folder is None:
+        raise NotADirectory(node.path)
+    return node.folder

@@ -1,0 +1,44 @@
+"""Talking to a running mount: the client's side of its unix socket.
+
+What it is: where the socket is, and one question with its answers (JSON, one object a line, `"v": 1`).
+What it is not: the mount's side (`answers`); it imports neither trio nor pyfuse3, so that commands start fast.
+Invariant: the socket belongs to the user who mounted (its folder is 0700).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from storemount.config import Places
+
+VERSION = 1
+
+
+def socket_path(places: Places, mountpoint: str) -> Path:
+    """The socket of the mount at this absolute path (a hash, as a socket's path may have 107 bytes only)."""
+    return places.runtime / (hashlib.sha256(mountpoint.encode("utf-8", "surrogateescape")).hexdigest()[:16] + ".sock")
+
+
+def sockets(places: Places) -> list[Path]:
+    """The sockets of all mounts of this user."""
+    return sorted(places.runtime.glob("*.sock"))
+
+
+def ask(path: Path, what: str, *, timeout: float = 10.0) -> Iterator[dict[str, Any]]:
+    """Ask "status" (one answer) or "drain" (progress until `done`).
+
+    `timeout`: seconds without a word until the mount counts as dead. Raises OSError (ConnectionRefusedError, FileNotFoundError:
+    nobody serves it).
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(timeout)
+        connection.connect(str(path))
+        connection.sendall(json.dumps({"v": VERSION, "do": what}).encode() + b"\n")
+        with connection.makefile("rb") as lines:
+            for line in lines:
+                yield json.loads(line)

@@ -1,0 +1,403 @@
+"""The kernel's verbs: find the node or the handle, ask ONE collaborator, shape the reply.
+
+What it is: the glue between pyfuse3 and the mount.
+What it is not: a place for semantics; each verb is a few lines.
+Invariants:
+- Nothing but FUSEError leaves a verb: any other exception would end the mount. The decorator makes that so, here and once.
+- A reply that gives the kernel a node adds one to its lookups.
+- Times given to the kernel end when the answer they came from stops being fresh (S3).
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import logging
+import os
+import stat
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+
+import pyfuse3
+import trio
+from pyfuse3 import EntryAttributes, FileInfo, FUSEError, ReaddirToken, RequestContext, SetattrFields, StatvfsData
+
+from storemount.catalog import Catalog
+from storemount.config import MountSettings
+from storemount.errors import EIO, BadHandle, Changed, Forbidden, Invalid, NotADirectory, NotFound, errno_of
+from storemount.files import Files, OpenFile
+from storemount.namespace import Namespace
+from storemount.publish import Publisher
+from storemount.stores.base import ArtifactStore, Capacity
+from storemount.tree import Node, Tree
+from storemount.writeback.journal import Journal
+from storemount.xattrs import Xattrs
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+BLOCK = 512
+FOREVER = 1e9
+ANYTHING = Capacity(total=1 << 50, free=1 << 50, files=1 << 40, files_free=1 << 40)
+"""What `df` shows for a store without a notion of room: 1 PiB."""
+
+log = logging.getLogger(__name__)
+
+
+def kernel_op(
+    verb: Callable[Concatenate[FileSystem, P], Coroutine[Any, Any, R]],
+) -> Callable[Concatenate[FileSystem, P], Coroutine[Any, Any, R]]:
+    """The one place where failures become errno."""
+
+    @functools.wraps(verb)
+    async def run(self: FileSystem, *args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return await verb(self, *args, **kwargs)
+        except Exception as error:
+            number = errno_of(error)
+            if number is None:
+                log.exception("%s failed in a way nobody named", verb.__name__)
+                number = EIO
+            elif number == EIO:
+                log.warning("%s failed: %s: %s", verb.__name__, type(error).__name__, error)
+            raise FUSEError(number) from error
+
+    return run
+
+
+class DirectoryReader:
+    """An open directory: its nodes by position, as far as they are known. One pass of the kernel sees one order."""
+
+    def __init__(self, node: Node, catalog: Catalog) -> None:
+        self.node = node
+        self._catalog = catalog
+        self._nodes: list[Node] = []
+        self._coming: AsyncIterator[Node] = catalog.entries(node)
+
+    async def at(self, position: int) -> Node | None:
+        """The node at this position; None past the end. Raises what the store raises."""
+        while position >= len(self._nodes):
+            node = await anext(self._coming, None)
+            if node is None:
+                return None
+            self._nodes.append(node)
+        return self._nodes[position]
+
+    def rewind(self) -> None:
+        """Look again (rewinddir)."""
+        self._nodes.clear()
+        self._coming = self._catalog.entries(self.node)
+
+
+class FileSystem(pyfuse3.Operations):
+    """The verbs, for pyfuse3."""
+
+    enable_writeback_cache = True
+    supports_dot_lookup = False
+
+    def __init__(
+        self,
+        tree: Tree,
+        catalog: Catalog,
+        namespace: Namespace,
+        files: Files,
+        publisher: Publisher,
+        journal: Journal,
+        store: ArtifactStore,
+        xattrs: Xattrs,
+        settings: MountSettings,
+    ) -> None:
+        super().__init__()
+        self._tree = tree
+        self._catalog = catalog
+        self._namespace = namespace
+        self._files = files
+        self._publisher = publisher
+        self._journal = journal
+        self._store = store
+        self._xattrs = xattrs
+        self._settings = settings
+        self._started_ns = time.time_ns()
+        self._numbers = itertools.count(1)
+        self._open: dict[int, OpenFile] = {}
+        self._directories: dict[int, DirectoryReader] = {}
+        self._uid = os.getuid() if settings.uid is None else settings.uid
+        self._gid = os.getgid() if settings.gid is None else settings.gid
+
+    # finding
+
+    def _node(self, ino: int) -> Node:
+        node = self._tree.get(ino)
+        if node is None:
+            raise Changed(f"inode {ino} is not known")
+        return node
+
+    def _folder(self, ino: int) -> Node:
+        node = self._node(ino)
+        if node.folder is None:
+            raise NotADirectory(node.path)
+        if not node.attached:
+            raise NotFound(node.name)
+        return node
+
+    def _file(self, fh: int) -> OpenFile:
+        file = self._open.get(fh)
+        if file is None:
+            raise BadHandle(str(fh))
+        return file
+
+    # replies
+
+    def _attributes(self, node: Node) -> EntryAttributes:
+        own, artifact = node.attributes, node.artifact
+        entry = EntryAttributes()
+        entry.st_ino = node.ino
+        entry.st_mode = node.kind | self._permissions(node)
+        entry.st_nlink = (2 if node.folder is not None else 1) if node.attached else 0
+        entry.st_uid = own.uid if own is not None and own.uid is not None else self._uid
+        entry.st_gid = own.gid if own is not None and own.gid is not None else self._gid
+        entry.st_size = node.size
+        entry.st_blksize = 1 << 20
+        entry.st_blocks = (node.size + BLOCK - 1) // BLOCK
+        mtime = artifact.mtime_ns if artifact is not None else self._started_ns
+        if own is not None:
+            mtime = own.mtime_ns if own.mtime_ns is not None else mtime
+            entry.st_atime_ns = own.atime_ns if own.atime_ns is not None else mtime
+            entry.st_ctime_ns = own.ctime_ns if own.ctime_ns is not None else mtime
+        else:
+            entry.st_atime_ns = entry.st_ctime_ns = mtime
+        entry.st_mtime_ns = mtime
+        entry.attr_timeout = entry.entry_timeout = self._remaining(node)
+        return entry
+
+    def _permissions(self, node: Node) -> int:
+        if node.attributes is not None and node.attributes.mode is not None:
+            return node.attributes.mode
+        if node.is_symlink:
+            return 0o777
+        if node.artifact is not None and node.artifact.mode is not None:
+            return stat.S_IMODE(node.artifact.mode)
+        bits = self._settings.dir_mode if node.folder is not None else self._settings.file_mode
+        return bits & ~self._settings.umask
+
+    def _remaining(self, node: Node) -> float:
+        if node.pinned or node.ino == pyfuse3.ROOT_INODE:
+            return min(self._settings.ttl, FOREVER)
+        return min(max(0.0, node.fresh_until - trio.current_time()), FOREVER)
+
+    def _given(self, node: Node) -> EntryAttributes:
+        """A reply that makes the kernel hold the node."""
+        node.lookups += 1
+        return self._attributes(node)
+
+    def _absence(self, parent: Node, name: str) -> EntryAttributes:
+        """There is no such name, and for how long the kernel may believe it."""
+        assert parent.folder is not None
+        until = max(parent.folder.listed_until, parent.folder.absent.get(name, 0.0))
+        entry = EntryAttributes()
+        entry.st_ino = 0
+        entry.entry_timeout = min(max(0.0, until - trio.current_time()), FOREVER)
+        return entry
+
+    # names
+
+    @kernel_op
+    async def lookup(self, parent_inode: int, name: bytes, ctx: RequestContext) -> EntryAttributes:
+        parent, text = self._folder(parent_inode), os.fsdecode(name)
+        holds, node = self._catalog.known(parent, text)
+        if not holds:
+            node = await self._catalog.find(parent, text)
+        return self._given(node) if node is not None else self._absence(parent, text)
+
+    async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
+        for ino, lookups in inode_list:
+            self._tree.forget(ino, lookups)
+
+    @kernel_op
+    async def getattr(self, inode: int, ctx: RequestContext) -> EntryAttributes:
+        return self._attributes(self._node(inode))
+
+    @kernel_op
+    async def setattr(
+        self, inode: int, attr: EntryAttributes, fields: SetattrFields, fh: int | None, ctx: RequestContext
+    ) -> EntryAttributes:
+        node = self._node(inode)
+        if fields.update_size:
+            if node.folder is not None:
+                raise Invalid("a directory has no length to set")
+            self._files.truncate(node, attr.st_size)
+        own = node.own
+        own.mode = stat.S_IMODE(attr.st_mode) if fields.update_mode else own.mode
+        own.uid = attr.st_uid if fields.update_uid else own.uid
+        own.gid = attr.st_gid if fields.update_gid else own.gid
+        own.atime_ns = attr.st_atime_ns if fields.update_atime else own.atime_ns
+        own.mtime_ns = attr.st_mtime_ns if fields.update_mtime else own.mtime_ns
+        own.ctime_ns = attr.st_ctime_ns if fields.update_ctime else time.time_ns()
+        return self._attributes(node)
+
+    @kernel_op
+    async def readlink(self, inode: int, ctx: RequestContext) -> bytes:
+        return await self._files.target_of(self._node(inode))
+
+    def _owned(self, node: Node, mode: int | None, ctx: RequestContext) -> EntryAttributes:
+        own = node.own
+        own.mode = stat.S_IMODE(mode) if mode is not None else own.mode
+        own.uid = ctx.uid if self._settings.uid is None else None
+        own.gid = ctx.gid if self._settings.gid is None else None
+        own.mtime_ns = own.ctime_ns = time.time_ns()
+        return self._given(node)
+
+    @kernel_op
+    async def symlink(self, parent_inode: int, name: bytes, target: bytes, ctx: RequestContext) -> EntryAttributes:
+        node = await self._namespace.make_symlink(self._folder(parent_inode), os.fsdecode(name), bytes(target))
+        return self._owned(node, None, ctx)
+
+    @kernel_op
+    async def mkdir(self, parent_inode: int, name: bytes, mode: int, ctx: RequestContext) -> EntryAttributes:
+        node = await self._namespace.make_directory(self._folder(parent_inode), os.fsdecode(name))
+        return self._owned(node, mode, ctx)
+
+    @kernel_op
+    async def mknod(self, parent_inode: int, name: bytes, mode: int, rdev: int, ctx: RequestContext) -> EntryAttributes:
+        if not stat.S_ISREG(mode):
+            raise Forbidden("devices, pipes and sockets are not offered (S13)")
+        node = await self._namespace.create(self._folder(parent_inode), os.fsdecode(name))
+        self._publisher.closed(node)
+        return self._owned(node, mode, ctx)
+
+    @kernel_op
+    async def link(self, inode: int, new_parent_inode: int, new_name: bytes, ctx: RequestContext) -> EntryAttributes:
+        raise Forbidden("hard links are not offered (S13)")
+
+    @kernel_op
+    async def unlink(self, parent_inode: int, name: bytes, ctx: RequestContext) -> None:
+        await self._namespace.remove(self._folder(parent_inode), os.fsdecode(name))
+
+    @kernel_op
+    async def rmdir(self, parent_inode: int, name: bytes, ctx: RequestContext) -> None:
+        await self._namespace.remove_directory(self._folder(parent_inode), os.fsdecode(name))
+
+    @kernel_op
+    async def rename(
+        self, parent_inode_old: int, name_old: bytes, parent_inode_new: int, name_new: bytes, flags: int, ctx: RequestContext
+    ) -> None:
+        if flags & ~pyfuse3.RENAME_NOREPLACE:
+            raise Invalid("only RENAME_NOREPLACE is offered (S10)")
+        await self._namespace.rename(
+            self._folder(parent_inode_old),
+            os.fsdecode(name_old),
+            self._folder(parent_inode_new),
+            os.fsdecode(name_new),
+            replace=not flags,
+        )
+
+    # directories
+
+    @kernel_op
+    async def opendir(self, inode: int, ctx: RequestContext) -> int:
+        fh = next(self._numbers)
+        self._directories[fh] = DirectoryReader(self._folder(inode), self._catalog)
+        return fh
+
+    @kernel_op
+    async def readdir(self, fh: int, start_id: int, token: ReaddirToken) -> None:
+        reader = self._directories[fh]
+        if start_id == 0:
+            reader.rewind()
+        position = start_id
+        while (node := await reader.at(position)) is not None:
+            position += 1
+            if node.attached:
+                if not pyfuse3.readdir_reply(token, os.fsencode(node.name), self._attributes(node), position):
+                    return
+                node.lookups += 1
+
+    @kernel_op
+    async def releasedir(self, fh: int) -> None:
+        del self._directories[fh]
+
+    @kernel_op
+    async def fsyncdir(self, fh: int, datasync: bool) -> None:
+        path = self._directories[fh].node.path
+        self._publisher.seal_below(path)
+        await self._journal.settle(path, self._settings.deadline)
+
+    # files
+
+    def _opened(self, node: Node, flags: int) -> FileInfo:
+        fh = next(self._numbers)
+        self._open[fh] = self._files.open(node, writable=flags & os.O_ACCMODE != os.O_RDONLY)
+        # A version is an inode, so pages the kernel has are right as long as the inode lives.
+        return FileInfo(fh=fh, keep_cache=True)
+
+    @kernel_op
+    async def create(self, parent_inode: int, name: bytes, mode: int, flags: int, ctx: RequestContext) -> tuple[FileInfo, EntryAttributes]:
+        node = await self._namespace.create(self._folder(parent_inode), os.fsdecode(name))
+        return self._opened(node, flags), self._owned(node, mode, ctx)
+
+    @kernel_op
+    async def open(self, inode: int, flags: int, ctx: RequestContext) -> FileInfo:
+        node = self._node(inode)
+        try:
+            self._files.pin(node)
+        except Changed:
+            node.fresh_until = -1.0  # The kernel looks the name up again when it hears ESTALE.
+            raise
+        if flags & os.O_TRUNC:
+            self._files.truncate(node, 0)
+        return self._opened(node, flags)
+
+    @kernel_op
+    async def read(self, fh: int, offset: int, size: int) -> bytes:
+        data = await self._files.read(self._file(fh).node, offset, size)
+        return cast(bytes, data)  # Any buffer will do for pyfuse3, which does not copy it.
+
+    @kernel_op
+    async def write(self, fh: int, offset: int, data: bytes) -> int:
+        return self._files.write(self._file(fh).node, offset, data)
+
+    @kernel_op
+    async def flush(self, fh: int) -> None:
+        self._files.flush(self._file(fh))
+
+    @kernel_op
+    async def fsync(self, fh: int, datasync: bool) -> None:
+        node = self._file(fh).node
+        if node.attached:
+            self._publisher.seal(node)
+            await self._journal.settle(node.path, self._settings.deadline)
+
+    @kernel_op
+    async def release(self, fh: int) -> None:
+        self._files.release(self._open.pop(fh))
+
+    # the rest
+
+    @kernel_op
+    async def statfs(self, ctx: RequestContext) -> StatvfsData:
+        room = await self._store.capacity() or ANYTHING
+        reply = StatvfsData()
+        reply.f_bsize = reply.f_frsize = 4096
+        reply.f_blocks = room.total // 4096
+        reply.f_bfree = reply.f_bavail = room.free // 4096
+        reply.f_files, reply.f_ffree = room.files, room.files_free
+        reply.f_favail = room.files_free
+        reply.f_namemax = 255
+        return reply
+
+    @kernel_op
+    async def getxattr(self, inode: int, name: bytes, ctx: RequestContext) -> bytes:
+        return self._xattrs.get(self._node(inode), bytes(name))
+
+    @kernel_op
+    async def listxattr(self, inode: int, ctx: RequestContext) -> Sequence[bytes]:
+        return self._xattrs.names(self._node(inode))
+
+    @kernel_op
+    async def setxattr(self, inode: int, name: bytes, value: bytes, ctx: RequestContext) -> None:
+        self._xattrs.set(self._node(inode), bytes(name), bytes(value))
+
+    @kernel_op
+    async def removexattr(self, inode: int, name: bytes, ctx: RequestContext) -> None:
+        self._xattrs.remove(self._node(inode), bytes(name))

@@ -1,0 +1,85 @@
+"""Publisher: from a closed staged file to an object in the store.
+
+What it is: when a file may go up, and the `put` that the write-back worker calls.
+What it is not: the queue (`writeback`), or the writing itself (`files`).
+Invariants:
+- What goes up is a frozen staged file: whole, of one moment, at which no program was in the middle of a write that it had not closed (S6).
+- A staged file is let go only when the store has it.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+import trio
+
+from storemount.config import MountSettings
+from storemount.stores.base import ArtifactStore, Source
+from storemount.tree import Node, Tree
+from storemount.writeback.journal import Change, Journal
+
+
+class Publisher:
+    def __init__(self, tree: Tree, store: ArtifactStore, journal: Journal, settings: MountSettings) -> None:
+        self._tree = tree
+        self._store = store
+        self._journal = journal
+        self._settings = settings
+
+    def closed(self, node: Node) -> None:
+        """A writer of this node went; when it was the last, the file goes up soon, unless further changes come first."""
+        staged = node.staged
+        if staged is None or node.writers or not node.attached:
+            return
+        if not staged.frozen:
+            self._journal.put(node, self._settings.upload_delay)
+
+    def seal_below(self, path: str, *, all_closed: bool = False) -> None:
+        """Queue every file at or below `path` that programs have closed (`all_closed`: none can be open any more)."""
+        top = self._tree.find(path)
+        for node in self._tree.below(top) if top is not None else ():
+            staged = node.staged
+            if staged is not None and not staged.frozen and (all_closed or staged.flushed or not node.writers):
+                self._journal.put(node, 0.0)
+
+    def seal(self, node: Node) -> None:
+        """Queue this file as it is now, open or not (fsync)."""
+        if node.staged is not None and not node.staged.frozen and node.attached:
+            self._journal.put(node, 0.0)
+
+    async def put(self, change: Change) -> None:
+        """Send what the node holds. Raises what the store raises; the staged file stays until it succeeds."""
+        node = change.node
+        if change.sealed is None:
+            if node.staged is None or node.staged.frozen:
+                return
+            node.staged.freeze()
+            change.sealed = node.staged.hold()
+        sealed = change.sealed
+        try:
+            await sealed.fill()
+            node.artifact = await self._store.write(change.key, self._source(node, sealed.path, sealed.size))
+        except Exception as error:
+            node.error = error
+            raise
+        node.error = None
+        node.fresh_until = trio.current_time() + self._settings.ttl
+        if node.staged is sealed:
+            node.staged = None
+            sealed.drop()
+        change.sealed = None
+        sealed.drop()
+        self.abandon(node)
+
+    def abandon(self, node: Node) -> None:
+        """A file without a name and without a handle: its bytes are nobody's."""
+        if node.staged is not None and not node.attached and not node.opens:
+            node.staged.drop()
+            node.staged = None
+
+    def _source(self, node: Node, path: str, size: int) -> Source:
+        own = node.attributes
+        mode = own.mode if own is not None and own.mode is not None else self._settings.file_mode & ~self._settings.umask
+        mtime_ns = own.mtime_ns if own is not None and own.mtime_ns is not None else os.stat(path).st_mtime_ns
+        return Source(path, size, movable=True, mtime_ns=mtime_ns, mode=stat.S_IFREG | mode)

@@ -1,0 +1,310 @@
+"""What we know of names: nodes, lookup counts, listings, expiry.
+
+What it is: the mount's picture of the store's names, with the local truth that the store does not have yet laid over it.
+What it is not: a way to learn anything. It is synchronous and does no I/O; `catalog` asks the store and tells the tree.
+Invariants:
+- A version is an inode: an object replaced by somebody else becomes a NEW node; the old one lives on, detached, for whoever holds it
+  (with the kernel's write-back cache on, the kernel ignores a size or mtime that changes under an inode).
+- Local truth wins: a node that is pinned (staged bytes, or a pending change), and a name changed after a question to the store was
+  asked, are never overruled by that question's answer.
+- A directory shadows a file of the same name; what cannot be a path segment is hidden (S2).
+"""
+
+from __future__ import annotations
+
+import itertools
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from storemount.stores.base import Artifact, Child
+
+if TYPE_CHECKING:
+    from storemount.writeback.staging import StagedFile
+
+ROOT = 1
+MAX_SEGMENT = 255
+
+
+def mappable(name: str) -> bool:
+    """Whether this part of a key can be a file name (S2)."""
+    return (
+        name not in ("", ".", "..") and "/" not in name and "\0" not in name and len(name.encode("utf-8", "surrogateescape")) <= MAX_SEGMENT
+    )
+
+
+@dataclass(slots=True)
+class Attributes:
+    """What a program set on a node and the store does not carry; None where nothing was set."""
+
+    mode: int | None = None
+    uid: int | None = None
+    gid: int | None = None
+    mtime_ns: int | None = None
+    atime_ns: int | None = None
+    ctime_ns: int | None = None
+    xattrs: dict[bytes, bytes] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Folder:
+    """The directory side of a node.
+
+    children: what is there. listed_until: until when `children` is the whole truth. marked: a marker object exists, or the store has real
+    directories. hidden: the store holds keys below that cannot be mapped. touched: names changed here, and when (`Tree.tick`).
+    """
+
+    children: dict[str, Node] = field(default_factory=dict)
+    listed_until: float = -1.0
+    absent: dict[str, float] = field(default_factory=dict)
+    touched: dict[str, int] = field(default_factory=dict)
+    marked: bool = False
+    hidden: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """A name we know, or knew: what the store holds (`artifact`) and the local truth not yet there (`staged`, `pending`).
+
+    target: where a symbolic link points. lookups: what the kernel holds. opens, writers: open handles. pending: unfinished changes.
+    parent is None when the node has no name any more (unlinked, or replaced by a newer version).
+    """
+
+    ino: int
+    parent: Node | None
+    name: str
+    artifact: Artifact | None = None
+    folder: Folder | None = None
+    target: bytes | None = None
+    staged: StagedFile | None = None
+    attributes: Attributes | None = None
+    fresh_until: float = -1.0
+    lookups: int = 0
+    opens: int = 0
+    writers: int = 0
+    pending: int = 0
+    error: Exception | None = None
+
+    @property
+    def pinned(self) -> bool:
+        """Local truth that a listing must not overrule."""
+        return self.staged is not None or self.pending > 0 or (self.artifact is None and self.target is not None)
+
+    @property
+    def attached(self) -> bool:
+        return self.parent is not None or self.ino == ROOT
+
+    @property
+    def is_symlink(self) -> bool:
+        return self.target is not None or (self.artifact is not None and self.artifact.is_symlink)
+
+    @property
+    def kind(self) -> int:
+        """The file type bits of st_mode."""
+        if self.folder is not None:
+            return stat.S_IFDIR
+        return stat.S_IFLNK if self.is_symlink else stat.S_IFREG
+
+    @property
+    def size(self) -> int:
+        if self.staged is not None:
+            return self.staged.size
+        if self.target is not None:
+            return len(self.target)
+        return self.artifact.size if self.artifact else 0
+
+    @property
+    def own(self) -> Attributes:
+        """The attributes set here, made on first use."""
+        if self.attributes is None:
+            self.attributes = Attributes()
+        return self.attributes
+
+    @property
+    def path(self) -> str:
+        """The name relative to the mount's root, which is the key the node should have in the store."""
+        parts: list[str] = []
+        node: Node | None = self
+        while node is not None and node.ino != ROOT:
+            parts.append(node.name)
+            node = node.parent
+        return "/".join(reversed(parts))
+
+
+class Tree:
+    """All nodes, by inode number and by name."""
+
+    def __init__(self, *, real_directories: bool) -> None:
+        self._inodes = itertools.count(ROOT + 1)
+        self._ticks = itertools.count(1)
+        self._now = 0
+        self._real_directories = real_directories
+        self.root = Node(ROOT, None, "", folder=Folder(marked=True), lookups=1)
+        self._nodes: dict[int, Node] = {ROOT: self.root}
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    def tick(self) -> int:
+        """The order of local changes: a question asked at tick n says nothing about names touched after n."""
+        return self._now
+
+    def get(self, ino: int) -> Node | None:
+        return self._nodes.get(ino)
+
+    def find(self, path: str) -> Node | None:
+        """The node at `path` (relative to the root) among what is known."""
+        node: Node | None = self.root
+        for part in path.split("/") if path else ():
+            node = node.folder.children.get(part) if node is not None and node.folder is not None else None
+        return node
+
+    def below(self, node: Node) -> Iterator[Node]:
+        """`node` and every known node under it."""
+        yield node
+        for child in list(node.folder.children.values()) if node.folder is not None else ():
+            yield from self.below(child)
+
+    def every(self) -> list[Node]:
+        return list(self._nodes.values())
+
+    # names: local changes
+
+    def add(self, parent: Node, name: str, *, directory: bool = False) -> Node:
+        """A new node at this name, in place of what was there."""
+        node = Node(next(self._inodes), None, "", folder=Folder(marked=self._real_directories) if directory else None)
+        self._nodes[node.ino] = node
+        self._attach(node, parent, name)
+        self._touch(parent, name)
+        return node
+
+    def unlink(self, node: Node) -> None:
+        """Take the name away; the node lives as long as somebody holds it."""
+        if node.parent is not None:
+            self._touch(node.parent, node.name)
+            self._detach(node)
+
+    def relink(self, node: Node, parent: Node, name: str) -> None:
+        """Move the node (with all below it) to another name, in place of what was there."""
+        if node.parent is not None:
+            self._touch(node.parent, node.name)
+            assert node.parent.folder is not None
+            del node.parent.folder.children[node.name]
+        self._attach(node, parent, name)
+        self._touch(parent, name)
+
+    def _touch(self, parent: Node, name: str) -> None:
+        assert parent.folder is not None
+        self._now = next(self._ticks)
+        parent.folder.touched[name] = self._now
+        parent.folder.absent.pop(name, None)
+
+    def _attach(self, node: Node, parent: Node, name: str) -> None:
+        assert parent.folder is not None
+        held = parent.folder.children.get(name)
+        if held is not None and held is not node:
+            self._detach(held)
+        node.parent, node.name = parent, name
+        parent.folder.children[name] = node
+
+    def _detach(self, node: Node) -> None:
+        assert node.parent is not None and node.parent.folder is not None
+        del node.parent.folder.children[node.name]
+        node.parent = None
+        for orphan in list(node.folder.children.values()) if node.folder is not None else ():
+            self._detach(orphan)
+        self.let_go(node)
+
+    def let_go(self, node: Node) -> None:
+        """Forget a detached node once neither the kernel nor a handle holds it."""
+        if not node.attached and not node.lookups and not node.opens:
+            self._nodes.pop(node.ino, None)
+
+    def forget(self, ino: int, lookups: int) -> None:
+        """The kernel dropped so many of its references."""
+        node = self._nodes.get(ino)
+        if node is not None and ino != ROOT:
+            node.lookups = max(0, node.lookups - lookups)
+            self.let_go(node)
+
+    # names: what the store said
+
+    def adopt(self, parent: Node, child: Child, *, began: int, fresh_until: float) -> Node | None:
+        """A row of a listing, or a stat, asked at tick `began`: the node it describes, or None where local truth says there is none."""
+        folder = parent.folder
+        if folder is None or not mappable(child.name):
+            return None
+        held = folder.children.get(child.name)
+        if folder.touched.get(child.name, 0) > began or (held is not None and held.pinned):
+            return held
+        keep = held is not None and (_same(held, child) or self._pinned_below(held))
+        node = held if held is not None and keep else self._replace(parent, child, held)
+        node.fresh_until = max(node.fresh_until, fresh_until)
+        folder.absent.pop(child.name, None)
+        return node
+
+    def _replace(self, parent: Node, child: Child, held: Node | None) -> Node:
+        node = Node(next(self._inodes), None, "", artifact=child.artifact)
+        if child.artifact is None:
+            node.folder = Folder(marked=self._real_directories)
+        if held is not None and held.kind == node.kind and held.attributes is not None:
+            kept = held.attributes
+            node.attributes = Attributes(mode=kept.mode, uid=kept.uid, gid=kept.gid, xattrs=dict(kept.xattrs))
+        self._nodes[node.ino] = node
+        self._attach(node, parent, child.name)
+        return node
+
+    def adopt_absence(self, parent: Node, name: str, *, began: int, until: float) -> Node | None:
+        """The store confirmed that nothing has this name: the local node there, if local truth knows better."""
+        folder = parent.folder
+        assert folder is not None
+        held = folder.children.get(name)
+        if folder.touched.get(name, 0) > began or (held is not None and held.pinned):
+            return held
+        if held is not None:
+            if self._pinned_below(held):
+                return held
+            self._detach(held)
+        folder.absent[name] = until
+        return None
+
+    def _pinned_below(self, node: Node) -> bool:
+        return node.folder is not None and any(each.pinned for each in self.below(node))
+
+    def adopt_page(self, parent: Node, page: Sequence[Child], *, began: int, fresh_until: float) -> list[Node]:
+        """One page of a listing; the nodes it shows, in its order, each name once. Directories win over files of the same name."""
+        folder = parent.folder
+        assert folder is not None
+        directories = {child.name for child in page if child.artifact is None}
+        shown: dict[int, Node] = {}
+        for child in page:
+            if child.name == "" and child.artifact is not None:
+                folder.marked = True
+                continue
+            if not mappable(child.name):
+                folder.hidden = True
+                continue
+            if child.artifact is not None and child.name in directories:
+                continue
+            node = self.adopt(parent, child, began=began, fresh_until=fresh_until)
+            if node is not None and node.attached:
+                shown[node.ino] = node
+        return list(shown.values())
+
+    def adopt_end(self, parent: Node, seen: set[str], *, began: int, listed_until: float) -> None:
+        """A listing asked at `began` came to its end, having shown `seen`: the rest is gone from the store."""
+        folder = parent.folder
+        assert folder is not None
+        for name in [name for name in folder.children if name not in seen]:
+            self.adopt_absence(parent, name, began=began, until=listed_until)
+        folder.absent.clear()
+        folder.touched = {name: tick for name, tick in folder.touched.items() if tick > began}
+        folder.listed_until = listed_until
+
+
+def _same(node: Node, child: Child) -> bool:
+    """Whether the node is this version (a directory has but one)."""
+    if node.artifact is None or child.artifact is None:
+        return node.folder is not None and child.artifact is None
+    return node.artifact.version == child.artifact.version and node.artifact.size == child.artifact.size
