@@ -51,6 +51,11 @@ class S3Settings:
     def uri(self) -> str:
         return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
 
+    @property
+    def root(self) -> str:
+        """What every key of the store begins with in the bucket."""
+        return self.prefix + "/" if self.prefix else ""
+
     def beyond_native(self) -> list[str]:
         """The settings that only botocore understands, as a user wrote them."""
         foreign = [f"client_kwargs.{name}" for name in self.client_kwargs if name not in _CLIENT | _CREDENTIALS]
@@ -59,6 +64,8 @@ class S3Settings:
         if self.config_kwargs.get("signature_version", "s3v4") != "s3v4":
             foreign.append("config_kwargs.signature_version")
         foreign += [f"config_kwargs.s3.{name}" for name in self.config_kwargs.get("s3", {}) if name != "addressing_style"]
+        if self.prefix != self.prefix.strip():
+            foreign.append("a prefix with spaces at its ends")
         return foreign
 
     def native(self) -> dict[str, str]:

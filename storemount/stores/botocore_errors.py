@@ -1,0 +1,53 @@
+"""What the exceptions of s3fs, botocore and aiohttp mean, in the words of `errors`.
+
+What it is: the translation at the edge of the botocore engine, by type and by S3's error code.
+What it is not: imported for its own sake; the client libraries are looked at only when one of them has raised something.
+Invariants: the errno of s3fs's exceptions is never trusted (it is often None); what is not recognised is `Unavailable`, never `NotFound`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from storemount.errors import Corrupt, Denied, Invalid, StoreMountError, TimedOut, Unavailable, Unreachable
+from storemount.stores.s3errors import s3_error
+
+
+def translate(error: Exception, what: str) -> StoreMountError:
+    """The named failure for an exception of the client libraries; `what` is the key it was about."""
+    from botocore.exceptions import ClientError
+
+    # s3fs turns S3's answers into OSErrors, and keeps the answer as their cause.
+    answer = error.__cause__ if isinstance(error.__cause__, ClientError) else error
+    if isinstance(answer, ClientError):
+        status = int(answer.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        return s3_error(what, str(answer.response.get("Error", {}).get("Code", "")), status)
+    kind = next((kind for types, kind in _kinds() if isinstance(error, types)), Unavailable)
+    return kind(f"{what}: {error or type(error).__name__}")
+
+
+def _kinds() -> list[tuple[tuple[type[BaseException], ...], type[StoreMountError]]]:
+    """The types that say enough by themselves; the first that fits counts."""
+    import aiohttp
+    from botocore import exceptions as boto
+    from botocore.parsers import ResponseParserError
+
+    return [
+        ((boto.NoCredentialsError, boto.PartialCredentialsError, boto.CredentialRetrievalError), Denied),
+        ((boto.ConnectTimeoutError, boto.ReadTimeoutError, TimeoutError), TimedOut),
+        ((boto.EndpointConnectionError, boto.ProxyConnectionError), Unreachable),
+        ((boto.IncompleteReadError, boto.ResponseStreamingError, aiohttp.ClientPayloadError, ResponseParserError), Corrupt),
+        ((boto.ParamValidationError, boto.NoRegionError, boto.InvalidRegionError, boto.UnknownEndpointError), Invalid),
+    ]
+
+
+@contextlib.contextmanager
+def named(what: str) -> Iterator[None]:
+    """Exceptions of the client libraries leave under the names of `errors`."""
+    try:
+        yield
+    except StoreMountError:
+        raise
+    except Exception as error:
+        raise translate(error, what) from error

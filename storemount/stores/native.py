@@ -1,0 +1,245 @@
+"""NativeStore: an S3 bucket through OpenDAL, whose requests run outside the interpreter's lock.
+
+What it is: the fast path of the protocol; each call is a blocking call of the client in a worker thread.
+What it is not: complete by itself. What OpenDAL cannot do goes to the same bucket through `S3Store`, which loads its client only then:
+keys that OpenDAL would rewrite (it drops empty segments, and spaces at both ends), pinned copies, bulk deletes, and sweeping up after a
+failed upload.
+Invariants:
+- No call holds the interpreter's lock while it waits for the network. OpenDAL's blocking listing would, so listings use its
+  asynchronous interface.
+- A file object of OpenDAL publishes what it has when it is closed; so an upload is closed only when every byte of its source is in it.
+- An upload is never left to itself: a cancelled `write` ends its thread before it returns.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+import opendal
+import trio
+from opendal.layers import RetryLayer, TimeoutLayer
+
+from storemount.errors import Changed, Corrupt, Invalid, NotFound, TimedOut
+from storemount.stores.base import Artifact, Capacity, Child, Source, Traits
+from storemount.stores.bridge import AsyncioThread
+from storemount.stores.metadata import user_metadata, whole_seconds
+from storemount.stores.native_errors import named
+from storemount.stores.parallel import for_each, resolve
+from storemount.stores.parts import CONCURRENT, SINGLE_PUT, part_size, patience, ranges, read_part
+from storemount.stores.s3 import S3Store
+from storemount.stores.s3settings import S3Settings
+
+if TYPE_CHECKING:
+    from opendal.types import Entry, Metadata
+
+R = TypeVar("R")
+
+PAGE = 1000
+THREADS = 64
+FEW = 50
+"""Up to here deletes are single requests in parallel; above, bulk requests of the other client."""
+DELETES = 16
+
+
+class NativeStore:
+    """One bucket, or a prefix of it. `deadline` in seconds bounds every request, its retries included (S14)."""
+
+    def __init__(self, settings: S3Settings, *, deadline: float) -> None:
+        self.uri = settings.uri
+        self.traits = Traits(engine="native", max_key_bytes=1024 - len(settings.root.encode()))
+        self._deadline = deadline
+        self._bare = _operator(settings)
+        self._operator = _bounded(self._bare, deadline * 0.3, 2, deadline)
+        self._listings = self._operator.to_async_operator()
+        self._asyncio = AsyncioThread("native-listings")
+        self._botocore = S3Store(settings, deadline=deadline)
+        self._threads = trio.CapacityLimiter(THREADS)
+
+    async def check(self) -> None:
+        await self._first_row("")
+
+    async def stat(self, key: str) -> Child:
+        if not _verbatim(key):
+            return await self._botocore.stat(key)
+        return await resolve(key, self._head, self._is_directory)
+
+    async def _head(self, key: str, *, shield: bool = False) -> Artifact:
+        return _artifact(key, await self._run(key, partial(self._operator.stat, key), shield=shield))
+
+    async def _is_directory(self, key: str) -> bool:
+        try:
+            # For a name with a slash this is a listing of at most one key.
+            await self._run(key, partial(self._operator.stat, key + "/"))
+        except NotFound:
+            return False
+        return True
+
+    async def list(self, prefix: str, *, recursive: bool = False) -> AsyncGenerator[Sequence[Child], None]:
+        if not _verbatim(prefix):
+            async for page in self._botocore.list(prefix, recursive=recursive):
+                yield page
+            return
+        lister = await self._ask(prefix, partial(self._listings.list, prefix, recursive=recursive))
+        while page := await self._ask(prefix, partial(_rows, lister, prefix, PAGE)):
+            yield page
+            if len(page) < PAGE:
+                return
+
+    async def _first_row(self, prefix: str, *, shield: bool = False) -> Child | None:
+        lister = await self._ask(prefix, partial(self._listings.list, prefix, limit=1), shield=shield)
+        rows = await self._ask(prefix, partial(_rows, lister, prefix, 1), shield=shield)
+        return rows[0] if rows else None
+
+    async def read(self, artifact: Artifact, start: int, stop: int) -> bytes:
+        if not _verbatim(artifact.key):
+            return await self._botocore.read(artifact, start, stop)
+        pinned = partial(self._operator.read, artifact.key, offset=start, size=stop - start, if_match=artifact.version)
+        try:
+            return await self._run(artifact.key, pinned, receiving=stop - start)
+        except NotFound as error:
+            raise Changed(artifact.key) from error
+
+    async def write(self, key: str, source: Source) -> Artifact:
+        if not _verbatim(key):
+            return await self._botocore.write(key, source)
+        if key.endswith("/"):
+            return await self._mark(key)
+        if source.size <= SINGLE_PUT:
+            await self._finish(key, partial(self._put, key, source))
+        else:
+            await self._upload(key, source)
+        return await self._head(key, shield=True)
+
+    async def _mark(self, key: str) -> Artifact:
+        await self._finish(key, partial(self._operator.create_dir, key))
+        row = await self._first_row(key, shield=True)
+        if row is None or row.artifact is None:
+            raise Changed(f"{key}: the directory was removed while it was made")
+        return row.artifact
+
+    def _put(self, key: str, source: Source) -> None:
+        data = read_part(source, 0, source.size)
+        self._writing(source.size).write(key, data, user_metadata=user_metadata(source))
+
+    async def _upload(self, key: str, source: Source) -> None:
+        since = time.time()
+        try:
+            await self._finish(key, partial(self._send_parts, key, source))
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                await self._botocore.sweep_uploads(key, since)
+            raise
+
+    def _send_parts(self, key: str, source: Source) -> None:
+        part = part_size(source.size)
+        operator = self._writing(part * CONCURRENT)
+        writer = operator.open(key, "wb", chunk=part, concurrent=CONCURRENT, user_metadata=user_metadata(source))
+        for _, start, stop in ranges(source.size, part):
+            trio.from_thread.check_cancelled()
+            writer.write(read_part(source, start, stop))
+        trio.from_thread.check_cancelled()
+        # Not a `with` block: only here, where all is written, may it be closed; a writer that is dropped publishes nothing.
+        writer.close()
+
+    def _writing(self, in_flight: int) -> opendal.Operator:
+        """An operator that gives a slow line the time for so many bytes."""
+        return _bounded(self._bare, patience(in_flight, self._deadline * 0.45), 1, self._deadline)
+
+    async def copy(self, artifact: Artifact, key: str) -> Artifact:
+        return await self._botocore.copy(artifact, key)
+
+    async def rename(self, key: str, to: str) -> None:
+        raise NotImplementedError("a flat store has no rename; traits.rename is False")
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        if len(keys) > FEW or not all(map(_verbatim, keys)):
+            await self._botocore.delete(keys)
+        else:
+            await for_each(keys, DELETES, self._delete_one)
+
+    async def _delete_one(self, key: str) -> None:
+        await self._run(key, partial(self._operator.delete, key))
+
+    def open_local(self, artifact: Artifact) -> int:
+        raise NotImplementedError("an S3 store has no files; traits.local_files is False")
+
+    async def capacity(self) -> Capacity | None:
+        await trio.lowlevel.checkpoint()
+        return None
+
+    async def aclose(self) -> None:
+        await self._botocore.aclose()
+        await self._asyncio.aclose()
+
+    async def _run(self, key: str, call: Callable[[], R], *, receiving: int = 0, shield: bool = False) -> R:
+        """`call` in a worker thread; when the deadline passes or the caller is cancelled, nobody waits for it any more."""
+        limit = patience(receiving, self._deadline)
+        try:
+            with named(key), trio.fail_after(limit, shield=shield):
+                return await trio.to_thread.run_sync(call, abandon_on_cancel=True, limiter=self._threads)
+        except trio.TooSlowError as error:
+            raise TimedOut(f"{key}: no answer within {limit:g} s") from error
+
+    async def _finish(self, key: str, call: Callable[[], R]) -> R:
+        """`call`, which changes the store, in a worker thread that is waited for to its end; the client's own time-outs bound it."""
+        with named(key):
+            return await trio.to_thread.run_sync(call, limiter=self._threads)
+
+    async def _ask(self, prefix: str, call: Callable[[], Awaitable[R]], *, shield: bool = False) -> R:
+        """`call` on the asyncio loop, within the deadline."""
+        what = prefix or self.uri
+        try:
+            with named(what), trio.fail_after(self._deadline, shield=shield):
+                return await self._asyncio.run(call)
+        except trio.TooSlowError as error:
+            raise TimedOut(f"{what}: no answer within {self._deadline:g} s") from error
+
+
+def _verbatim(key: str) -> bool:
+    """Whether OpenDAL sends this key as it is: it strips spaces, drops empty segments, and its URLs resolve dots."""
+    return not key or (key == key.strip() and not any(segment in ("", ".", "..") for segment in key.removesuffix("/").split("/")))
+
+
+def _operator(settings: S3Settings) -> opendal.Operator:
+    options = settings.native()
+    try:
+        return opendal.Operator("s3", **options)
+    except opendal.exceptions.ConfigInvalid as error:
+        if "region" in options:
+            raise Invalid(f"{settings.uri}: {str(error).partition('Context')[0].strip()}") from error
+    # botocore's default, where neither the user nor the environment names a region.
+    return opendal.Operator("s3", **options, region="us-east-1")
+
+
+def _bounded(operator: opendal.Operator, seconds: float, retries: int, deadline: float) -> opendal.Operator:
+    """`operator` that gives each attempt so many seconds, and tries again after short waits that fit the deadline."""
+    retry = RetryLayer(max_times=retries, factor=2.0, jitter=False, min_delay=deadline / 200, max_delay=deadline / 50)
+    return operator.layer(TimeoutLayer(timeout=seconds, io_timeout=seconds)).layer(retry)
+
+
+def _artifact(key: str, metadata: Metadata) -> Artifact:
+    if metadata.etag is None or metadata.last_modified is None:
+        raise Corrupt(f"{key}: the store names no ETag")
+    return Artifact(key, metadata.etag, metadata.content_length, whole_seconds(metadata.last_modified))
+
+
+async def _rows(lister: AsyncIterable[Entry], prefix: str, most: int) -> list[Child]:
+    """The next rows of a listing; fewer than `most` when it ends. Runs on the asyncio loop."""
+    rows: list[Child] = []
+    async for entry in lister:
+        rows.append(_child(entry, prefix))
+        if len(rows) == most:
+            break
+    return rows
+
+
+def _child(entry: Entry, prefix: str) -> Child:
+    metadata = entry.metadata
+    # The root's own marker is called "/".
+    name = entry.path[len(prefix) :] if entry.path != "/" else ""
+    if metadata.etag is None:
+        return Child(name.removesuffix("/"), None)
+    return Child(name, _artifact(prefix + name, metadata))

@@ -1,0 +1,74 @@
+"""What OpenDAL's exceptions mean, in the words of `errors`.
+
+What it is: the translation at the native engine's edge, by type, and inside `Unexpected` by the fields it prints.
+What it is not: a policy; retries happened before, in the client.
+Invariants: what is not recognised is `Unavailable`, never `NotFound` (S3). No message carries the client's back-trace.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+
+from opendal import exceptions
+
+from storemount.errors import Changed, Corrupt, Denied, Invalid, NotFound, StoreMountError, TimedOut, Unavailable, Unreachable, Unsupported
+from storemount.stores.s3errors import s3_error
+
+_TYPES: dict[type[Exception], type[StoreMountError]] = {
+    exceptions.NotFound: NotFound,
+    exceptions.PermissionDenied: Denied,
+    exceptions.ConditionNotMatch: Changed,
+    exceptions.RangeNotSatisfied: Corrupt,
+    exceptions.RateLimited: Unavailable,
+    exceptions.Unsupported: Unsupported,
+    exceptions.ConfigInvalid: Invalid,
+}
+# The client has one exception for all of these, and says which it was only in its words.
+_WORDS: tuple[tuple[str, type[StoreMountError]], ...] = (
+    ("timeout reached", TimedOut),
+    ("operation timed out", TimedOut),
+    ("client error (Connect)", Unreachable),
+    ("too little data", Corrupt),
+    ("too much data", Corrupt),
+    ("BytesRange::advance", Corrupt),
+    ("invalid HTTP version", Corrupt),
+    ("loading credential", Denied),
+    ("credential", Denied),
+)
+
+
+def translate(error: Exception, what: str) -> StoreMountError:
+    """The named failure for an exception of OpenDAL; `what` is the key it was about."""
+    text = str(error).partition("Backtrace:")[0]
+    if code := re.search(r'S3Error { code: "(\w+)"', text):
+        return s3_error(what, code[1], _status(text))
+    if kind := _TYPES.get(type(error)):
+        return kind(f"{what}: {_first_line(text)}")
+    if status := _status(text):
+        return s3_error(what, "", status)
+    kind = next((kind for words, kind in _WORDS if words in text), Unavailable)
+    return kind(f"{what}: {_first_line(text)}")
+
+
+@contextlib.contextmanager
+def named(what: str) -> Iterator[None]:
+    """Exceptions of OpenDAL leave under the names of `errors`; a local disk's OSError passes as it is."""
+    try:
+        yield
+    except (StoreMountError, OSError):
+        raise
+    except Exception as error:
+        raise translate(error, what) from error
+
+
+def _status(text: str) -> int:
+    found = re.search(r"response: Parts { status: (\d{3})", text)
+    return int(found[1]) if found else 0
+
+
+def _first_line(text: str) -> str:
+    source = re.search(r"Source:\s+(.+)", text)
+    line = text.partition("\n")[0].partition("=> ")[2] or text.partition("\n")[0]
+    return f"{line} ({source[1].strip()})" if source else line

@@ -1,0 +1,66 @@
+"""What S3 means by its error codes, in the words of `errors`.
+
+What it is: one table for both S3 engines.
+What it is not: the reading of a client library's exceptions; each engine takes code and status out of its own.
+Invariants: only NoSuchKey, or a 404 that cannot be about the bucket, is NotFound (S3); an unknown code goes by its HTTP status.
+"""
+
+from __future__ import annotations
+
+from storemount.errors import (
+    Changed,
+    Corrupt,
+    Denied,
+    Invalid,
+    InvalidName,
+    MissingStore,
+    NameTooLong,
+    NoSpace,
+    NotFound,
+    StoreMountError,
+    TimedOut,
+    TooLarge,
+    Unavailable,
+)
+
+_CODES: dict[str, type[StoreMountError]] = {
+    "NoSuchKey": NotFound,
+    "NoSuchVersion": NotFound,
+    "NoSuchBucket": MissingStore,
+    "AccessDenied": Denied,
+    "InvalidAccessKeyId": Denied,
+    "SignatureDoesNotMatch": Denied,
+    "ExpiredToken": Denied,
+    "InvalidToken": Denied,
+    "TokenRefreshRequired": Denied,
+    "RequestTimeTooSkewed": Denied,
+    "PreconditionFailed": Changed,
+    "ConditionalRequestConflict": Unavailable,
+    "InvalidRange": Corrupt,
+    "EntityTooLarge": TooLarge,
+    "KeyTooLongError": NameTooLong,
+    "InvalidURI": InvalidName,
+    "QuotaExceeded": NoSpace,
+    "SlowDown": Unavailable,
+    "RequestTimeout": TimedOut,
+    "NoSuchUpload": Unavailable,
+}
+_STATUSES: dict[int, type[StoreMountError]] = {
+    401: Denied,
+    403: Denied,
+    404: NotFound,
+    408: TimedOut,
+    412: Changed,
+    416: Corrupt,
+    429: Unavailable,
+}
+_STATUSES |= {507: NoSpace}
+_ELSEWHERE = {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "301", "307"}
+
+
+def s3_error(what: str, code: str, status: int) -> StoreMountError:
+    """The failure that an S3 error document (or, without one, its HTTP status) stands for; `what` is the key, or what was asked."""
+    if code in _ELSEWHERE or status in (301, 307):
+        return Invalid(f"{what}: the bucket is in another region; set the attribute region ({code or status})")
+    kind = _CODES.get(code) or _STATUSES.get(status) or (Unavailable if status >= 500 else Invalid)
+    return kind(f"{what}: {code or status}")
