@@ -119,3 +119,8 @@ def private_folder(path: Path) -> Path:
             ExitCode.BAD_CONFIGURATION, f"cannot make the folder {path}: {error.strerror}; choose another or mend its permissions"
         ) from error
     return path
+
+
+def environment() -> Mapping[str, str]:
+    """The variables of this process."""
+    return os.environ

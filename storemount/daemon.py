@@ -19,7 +19,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ from storemount.assembly import Mount, assemble
 from storemount.config import MountSettings, Places, private_folder
 from storemount.control import socket_path
 from storemount.errors import Denied, ExitCode, MissingStore, Refusal, StoreMountError
+from storemount.handshake import Handshake
 from storemount.stores.base import ArtifactStore
 from storemount.stores.deadline import Deadlined
 from storemount.stores.flavors import StoreSpec, open_store
@@ -39,7 +39,6 @@ MAX_TASKS = 200
 """Requests in work at once. A store that hangs holds its requests until their deadline; the others must still find a task."""
 
 READ_AHEAD_KIB = 1024
-BACKGROUND = 64
 LAST_WORDS = 2.0
 
 log = logging.getLogger(__name__)
@@ -144,25 +143,28 @@ class Daemon:
 
     async def _mounted(self, mount: Mount) -> None:
         """Serve the kernel until somebody unmounts, or a signal says stop."""
+        options = self._options()
         try:
-            pyfuse3.init(mount.fs, self._settings.mountpoint, self._options())
-        except RuntimeError as error:
-            raise Refusal(
-                ExitCode.NO_FUSE, f"cannot mount on {self._settings.mountpoint}: {error}; see `storemount mount --help`"
-            ) from error
-        unmount = True
+            handshake = Handshake(self._settings.mountpoint, options)
+        except OSError as error:
+            raise Refusal(ExitCode.NO_FUSE, f"cannot mount on {self._settings.mountpoint}: {error}") from error
+        pyfuse3.init(mount.fs, f"/dev/fd/{handshake.near}", options)
+        mounted = True
         try:
             async with trio.open_nursery() as nursery:
                 await nursery.start(self._stop_on_signal, mount)
-                nursery.start_soon(self._prove)
+                nursery.start_soon(self._prove, handshake)
                 await pyfuse3.main(max_tasks=MAX_TASKS)
-                unmount = False
+                mounted = False
                 nursery.cancel_scope.cancel()
         finally:
-            pyfuse3.close(unmount=unmount)
+            if mounted:
+                _unmount(self._settings.mountpoint, True)
+            pyfuse3.close(unmount=False)
 
-    async def _prove(self) -> None:
-        """Readiness: a stat through the kernel, then the tuning that needs the mount, then the word."""
+    async def _prove(self, handshake: Handshake) -> None:
+        """Readiness: the handshake and a stat through the kernel, then the tuning that needs the mount, then the word."""
+        await handshake.complete()
         with trio.fail_after(self._settings.deadline):
             status = await trio.to_thread.run_sync(os.stat, self._settings.mountpoint)
         _tune(os.minor(status.st_dev))
@@ -184,17 +186,16 @@ class Daemon:
 
     async def _drain(self, mount: Mount) -> ExitCode:
         """Wait until the store has everything, or nothing more can be done in time."""
-        with trio.CancelScope(shield=True):
-            mount.publisher.seal_below("", all_closed=True)
-            with trio.move_on_after(self._settings.drain_timeout):
-                await self._settle(mount)
-            if not len(mount.journal):
-                return ExitCode.OK
-            rows = left(mount)
-            record = mount.staging.folder / "left.json"
-            record.write_text(json.dumps(rows, indent=1))
-            log.error("stopped with %d files not in the store; they are kept, see %s", len(rows), record)
-            return ExitCode.NOT_DRAINED
+        mount.publisher.seal_below("", all_closed=True)
+        with trio.move_on_after(self._settings.drain_timeout):
+            await self._settle(mount)
+        if not len(mount.journal):
+            return ExitCode.OK
+        rows = left(mount)
+        record = mount.staging.folder / "left.json"
+        record.write_text(json.dumps(rows, indent=1))
+        log.error("stopped with %d files not in the store; they are kept, see %s", len(rows), record)
+        return ExitCode.NOT_DRAINED
 
     async def _settle(self, mount: Mount) -> None:
         """Until every row has gone, or those that are left were refused for good."""
@@ -219,11 +220,8 @@ def _unmount(mountpoint: str, lazy: bool) -> bool:
 
 
 def _tune(minor: int) -> None:
-    """Larger kernel read-ahead (128 KiB -> 1 MiB gave +45 %) and more requests in flight, where this user may set them."""
-    for path, value in (
-        (f"/sys/class/bdi/0:{minor}/read_ahead_kb", READ_AHEAD_KIB),
-        (f"/sys/fs/fuse/connections/{minor}/max_background", BACKGROUND),
-        (f"/sys/fs/fuse/connections/{minor}/congestion_threshold", BACKGROUND * 3 // 4),
-    ):
-        with suppress(OSError):
-            Path(path).write_text(str(value))
+    """Larger kernel read-ahead (128 KiB -> 1 MiB gave +45 %), where this user may set it."""
+    try:
+        Path(f"/sys/class/bdi/0:{minor}/read_ahead_kb").write_text(str(READ_AHEAD_KIB))
+    except OSError as error:
+        log.info("the kernel's read-ahead stays as it is (%s); sequential reads are faster when root mounts", error.strerror)

@@ -63,7 +63,7 @@ def kernel_op(
                 log.warning("%s failed: %s: %s", verb.__name__, type(error).__name__, error)
             raise FUSEError(number) from error
 
-    return run
+    return cast("Callable[Concatenate[FileSystem, P], Coroutine[Any, Any, R]]", run)
 
 
 class DirectoryReader:
@@ -227,6 +227,8 @@ class FileSystem(pyfuse3.Operations):
             if node.folder is not None:
                 raise Invalid("a directory has no length to set")
             self._files.truncate(node, attr.st_size)
+        if fields.update_size or fields.update_uid or fields.update_gid:
+            _clear_set_id(node)
         own = node.own
         own.mode = stat.S_IMODE(attr.st_mode) if fields.update_mode else own.mode
         own.uid = attr.st_uid if fields.update_uid else own.uid
@@ -345,6 +347,7 @@ class FileSystem(pyfuse3.Operations):
             node.fresh_until = -1.0  # The kernel looks the name up again when it hears ESTALE.
             raise
         if flags & os.O_TRUNC:
+            _clear_set_id(node)
             self._files.truncate(node, 0)
         return self._opened(node, flags)
 
@@ -355,7 +358,9 @@ class FileSystem(pyfuse3.Operations):
 
     @kernel_op
     async def write(self, fh: int, offset: int, data: bytes) -> int:
-        return self._files.write(self._file(fh).node, offset, data)
+        node = self._file(fh).node
+        _clear_set_id(node)
+        return self._files.write(node, offset, data)
 
     @kernel_op
     async def flush(self, fh: int) -> None:
@@ -401,3 +406,10 @@ class FileSystem(pyfuse3.Operations):
     @kernel_op
     async def removexattr(self, inode: int, name: bytes, ctx: RequestContext) -> None:
         self._xattrs.remove(self._node(inode), bytes(name))
+
+
+def _clear_set_id(node: Node) -> None:
+    """A changed file must not keep set-id bits: since `handshake` asks for KILLPRIV_V2, clearing them is ours."""
+    own = node.attributes
+    if own is not None and own.mode is not None and own.mode & (stat.S_ISUID | stat.S_ISGID) and node.folder is None:
+        own.mode &= ~(stat.S_ISUID | (stat.S_ISGID if own.mode & stat.S_IXGRP else 0))
