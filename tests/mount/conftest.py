@@ -1,0 +1,89 @@
+"""The subjects of the mount suite, and the checks around each test.
+
+A test takes `root`: a fresh directory of its own, once in a plain directory and once on each kind of mount. If the plain directory
+fails, the test is wrong. A module can narrow this down: `SUBJECTS` (which kinds), `MOUNT_OPTIONS` (for the mount command), `PLANTED`
+(how many small files are in the store before it is mounted).
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.command import Storemount
+from tests.support.mounting import KINDS, PLAIN, Subject, mount_of, mounted, open_outside, plant, temporary_home
+from tests.support.outside import Folder
+from tests.support.servers import S3Server, moto_server
+
+HUNG = 60.0
+"""Seconds after which a test's mount counts as hung."""
+
+_numbers = itertools.count(1)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "subject" in metafunc.fixturenames:
+        kinds = getattr(metafunc.module, "SUBJECTS", KINDS)
+        asked = metafunc.config.getoption("--subjects").split(",")
+        metafunc.parametrize("subject", [kind for kind in kinds if asked == [""] or kind in asked], indirect=True, scope="module")
+
+
+@pytest.fixture(scope="session")
+def home() -> Iterator[Path]:
+    with temporary_home() as folder:
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def storemount(home: Path) -> Storemount:
+    """The command of the user whom the suite runs as."""
+    return Storemount(home)
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """One S3 server for the session; it starts when the first test needs it."""
+    with moto_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def subject(request: pytest.FixtureRequest, home: Path, storemount: Storemount) -> Iterator[Subject]:
+    """A plain directory or a fresh store of one kind, mounted once for the module."""
+    kind: str = request.param
+    name = f"{Path(request.path).stem.removeprefix('test_').replace('_', '-')}-{kind}"
+    planted = getattr(request.module, "PLANTED", 0)
+    if kind == PLAIN:
+        folder = Folder(home / name)
+        folder.root.mkdir()
+        yield Subject(kind, folder.root, planted=plant(folder, planted))
+        return
+    server = request.getfixturevalue("s3_server") if kind.startswith("s3") else None
+    outside = open_outside(kind, home, server, name)
+    keys = plant(outside, planted)
+    try:
+        with mounted(mount_of(storemount, kind, outside, getattr(request.module, "MOUNT_OPTIONS", ()))) as mount:
+            yield Subject(kind, mount.point, outside, mount, keys)
+    finally:
+        outside.close()
+
+
+@pytest.fixture
+def root(subject: Subject, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A fresh directory in the subject. The mount's daemon says nothing unexpected while the test runs, and does not hang."""
+    name = re.sub(r"\W+", "-", request.node.originalname)[:60]
+    if subject.mount is None:
+        yield _made(subject.root / f"{next(_numbers):04}-{name}")
+        return
+    with subject.mount.watched(HUNG):
+        yield _made(subject.root / f"{next(_numbers):04}-{name}")
+    assert not (said := subject.mount.complaints()), f"the daemon complained: {said}"
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
