@@ -65,7 +65,7 @@ def assemble(store: ArtifactStore, settings: MountSettings, staging_folder: Path
         },
         settings.uploads,
     )
-    fs = FileSystem(tree, catalog, namespace, files, publisher, journal, store, Xattrs(store.uri), settings)
+    fs = FileSystem(tree, catalog, namespace, files, publisher, store, Xattrs(store.uri), settings)
     return Mount(fs, tree, blocks, journal, publisher, staging, worker)
 
 

@@ -105,8 +105,8 @@ class Daemon:
             answers = Answers(socket_path(self._places, self._settings.mountpoint), mount, self._facts(store), drained)
             nursery.start_soon(mount.worker.run)
             await nursery.start(answers.serve)
-            await self._mounted(mount)
-            code = await self._drain(mount)
+            await self._mounted(mount, store)
+            code = await self._drain(mount, store)
             drained.set()
             await answers.idle(LAST_WORDS)
             nursery.cancel_scope.cancel()
@@ -141,7 +141,7 @@ class Daemon:
         options |= {"ro"} if self._settings.read_only else set()
         return options | set(self._settings.fuse_options)
 
-    async def _mounted(self, mount: Mount) -> None:
+    async def _mounted(self, mount: Mount, store: ArtifactStore) -> None:
         """Serve the kernel until somebody unmounts, or a signal says stop."""
         options = self._options()
         try:
@@ -152,7 +152,7 @@ class Daemon:
         mounted = True
         try:
             async with trio.open_nursery() as nursery:
-                await nursery.start(self._stop_on_signal, mount)
+                await nursery.start(self._stop_on_signal, mount, store)
                 nursery.start_soon(self._prove, handshake)
                 await pyfuse3.main(max_tasks=MAX_TASKS)
                 mounted = False
@@ -171,25 +171,29 @@ class Daemon:
         self._ready()
         log.info("mounted %s on %s", self._spec.path, self._settings.mountpoint)
 
-    async def _stop_on_signal(self, mount: Mount, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    async def _stop_on_signal(
+        self, mount: Mount, store: ArtifactStore, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             task_status.started()
             async for number in signals:
                 log.info("%s: unmounting", signal.Signals(number).name)
                 if not await trio.to_thread.run_sync(_unmount, self._settings.mountpoint, False):
                     log.info("programs still use %s; saving what they wrote, then leaving without them", self._settings.mountpoint)
-                    await self._drain(mount)
+                    await self._drain(mount, store)
                     await trio.to_thread.run_sync(_unmount, self._settings.mountpoint, True)
                     pyfuse3.terminate()
 
     # the queue
 
-    async def _drain(self, mount: Mount) -> ExitCode:
+    async def _drain(self, mount: Mount, store: ArtifactStore) -> ExitCode:
         """Wait until the store has everything, or nothing more can be done in time."""
         mount.publisher.seal_below("", all_closed=True)
         with trio.move_on_after(self._settings.drain_timeout):
             await self._settle(mount)
         if not len(mount.journal):
+            if store.traits.lazy:
+                await store.sync("")
             return ExitCode.OK
         rows = left(mount)
         record = mount.staging.folder / "left.json"

@@ -25,13 +25,12 @@ from pyfuse3 import EntryAttributes, FileInfo, FUSEError, ReaddirToken, RequestC
 
 from storemount.catalog import Catalog
 from storemount.config import MountSettings
-from storemount.errors import EIO, BadHandle, Changed, Forbidden, Invalid, NotADirectory, NotFound, errno_of
+from storemount.errors import EIO, BadHandle, Changed, Forbidden, Invalid, NameTooLong, NotADirectory, NotFound, errno_of
 from storemount.files import Files, OpenFile
 from storemount.namespace import Namespace
 from storemount.publish import Publisher
 from storemount.stores.base import ArtifactStore, Capacity
-from storemount.tree import Node, Tree
-from storemount.writeback.journal import Journal
+from storemount.tree import MAX_SEGMENT, Node, Tree
 from storemount.xattrs import Xattrs
 
 P = ParamSpec("P")
@@ -103,7 +102,6 @@ class FileSystem(pyfuse3.Operations):
         namespace: Namespace,
         files: Files,
         publisher: Publisher,
-        journal: Journal,
         store: ArtifactStore,
         xattrs: Xattrs,
         settings: MountSettings,
@@ -114,7 +112,6 @@ class FileSystem(pyfuse3.Operations):
         self._namespace = namespace
         self._files = files
         self._publisher = publisher
-        self._journal = journal
         self._store = store
         self._xattrs = xattrs
         self._settings = settings
@@ -205,6 +202,8 @@ class FileSystem(pyfuse3.Operations):
     @kernel_op
     async def lookup(self, parent_inode: int, name: bytes, ctx: RequestContext) -> EntryAttributes:
         parent, text = self._folder(parent_inode), os.fsdecode(name)
+        if len(name) > MAX_SEGMENT:
+            raise NameTooLong(text)
         holds, node = self._catalog.known(parent, text)
         if not holds:
             node = await self._catalog.find(parent, text)
@@ -242,12 +241,20 @@ class FileSystem(pyfuse3.Operations):
     async def readlink(self, inode: int, ctx: RequestContext) -> bytes:
         return await self._files.target_of(self._node(inode))
 
+    def _changed(self, *inodes: int) -> None:
+        """An entry of these directories came or went."""
+        for ino in inodes:
+            own = self._node(ino).own
+            own.mtime_ns = own.ctime_ns = time.time_ns()
+
     def _owned(self, node: Node, mode: int | None, ctx: RequestContext) -> EntryAttributes:
         own = node.own
         own.mode = stat.S_IMODE(mode) if mode is not None else own.mode
         own.uid = ctx.uid if self._settings.uid is None else None
         own.gid = ctx.gid if self._settings.gid is None else None
         own.mtime_ns = own.ctime_ns = time.time_ns()
+        if node.parent is not None:
+            self._changed(node.parent.ino)
         return self._given(node)
 
     @kernel_op
@@ -275,10 +282,12 @@ class FileSystem(pyfuse3.Operations):
     @kernel_op
     async def unlink(self, parent_inode: int, name: bytes, ctx: RequestContext) -> None:
         await self._namespace.remove(self._folder(parent_inode), os.fsdecode(name))
+        self._changed(parent_inode)
 
     @kernel_op
     async def rmdir(self, parent_inode: int, name: bytes, ctx: RequestContext) -> None:
         await self._namespace.remove_directory(self._folder(parent_inode), os.fsdecode(name))
+        self._changed(parent_inode)
 
     @kernel_op
     async def rename(
@@ -293,6 +302,7 @@ class FileSystem(pyfuse3.Operations):
             os.fsdecode(name_new),
             replace=not flags,
         )
+        self._changed(parent_inode_old, parent_inode_new)
 
     # directories
 
@@ -321,9 +331,7 @@ class FileSystem(pyfuse3.Operations):
 
     @kernel_op
     async def fsyncdir(self, fh: int, datasync: bool) -> None:
-        path = self._directories[fh].node.path
-        self._publisher.seal_below(path)
-        await self._journal.settle(path, self._settings.deadline)
+        await self._publisher.saved(self._directories[fh].node)
 
     # files
 
@@ -370,8 +378,7 @@ class FileSystem(pyfuse3.Operations):
     async def fsync(self, fh: int, datasync: bool) -> None:
         node = self._file(fh).node
         if node.attached:
-            self._publisher.seal(node)
-            await self._journal.settle(node.path, self._settings.deadline)
+            await self._publisher.saved(node)
 
     @kernel_op
     async def release(self, fh: int) -> None:

@@ -48,6 +48,17 @@ class Publisher:
         if node.staged is not None and not node.staged.frozen and node.attached:
             self._journal.put(node, 0.0)
 
+    async def saved(self, node: Node) -> None:
+        """Wait until the store has this file, or everything below this directory, durably (S7). Raises what the store raised."""
+        directory = node.folder is not None
+        if directory:
+            self.seal_below(node.path)
+        else:
+            self.seal(node)
+        await self._journal.settle(node.path, self._settings.deadline)
+        if self._store.traits.lazy and node.attached:
+            await self._store.sync(f"{node.path}/" if directory and node.path else node.path)
+
     async def put(self, change: Change) -> None:
         """Send what the node holds. Raises what the store raises; the staged file stays until it succeeds."""
         node = change.node
@@ -65,6 +76,7 @@ class Publisher:
             raise
         node.error = None
         node.fresh_until = trio.current_time() + self._settings.ttl
+        self._tree.confirm(node)
         if node.staged is sealed:
             node.staged = None
             sealed.drop()

@@ -194,6 +194,11 @@ class Tree:
         self._attach(node, parent, name)
         self._touch(parent, name)
 
+    def confirm(self, node: Node) -> None:
+        """The store has just got what the node holds: a listing that was asked for before does not know it."""
+        if node.parent is not None:
+            self._touch(node.parent, node.name)
+
     def _touch(self, parent: Node, name: str) -> None:
         assert parent.folder is not None
         self._now = next(self._ticks)

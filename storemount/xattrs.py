@@ -10,6 +10,7 @@ from __future__ import annotations
 from storemount.errors import AttributeTooLarge, Forbidden, NoAttribute, Unsupported
 from storemount.tree import Node
 
+USER = b"user."
 OURS = b"user.storemount."
 LARGEST = 64 * 1024
 
@@ -23,6 +24,9 @@ class Xattrs:
     def get(self, node: Node, name: bytes) -> bytes:
         if name.startswith(OURS):
             value = self._known(node).get(name)
+        elif not name.startswith(USER):
+            # Not "no such attribute": `ls -l` asks for an ACL once, hears this, and then asks for no other file's.
+            raise Unsupported(f"{name.decode(errors='replace')}: only user.* attributes are kept")
         else:
             value = node.attributes.xattrs.get(name) if node.attributes is not None else None
         if value is None:
@@ -43,7 +47,7 @@ class Xattrs:
     def set(self, node: Node, name: bytes, value: bytes) -> None:
         if name.startswith(OURS):
             raise Forbidden(f"{name.decode()} is read-only")
-        if not name.startswith(b"user."):
+        if not name.startswith(USER):
             raise Unsupported(f"{name.decode(errors='replace')}: only user.* attributes are kept")
         if len(value) > LARGEST:
             raise AttributeTooLarge(name.decode())

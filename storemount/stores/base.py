@@ -72,7 +72,7 @@ class Traits:
 
     `rename`: has the `rename` verb, atomic for files and directories. `modes`: keeps st_mode (and so symbolic links). `local_files`:
     `open_local` gives a descriptor for a version. `max_key_bytes`: longest key, in UTF-8 bytes. `bytes_names`: names that are not UTF-8
-    can be held. `real_directories`: a directory exists by itself, and does not need a marker to survive its last file.
+    can be held. `lazy`: what a write left is durable only after `sync`. `real_directories`: a directory exists by itself, and does not need a marker to survive its last file.
     """
 
     engine: str
@@ -81,6 +81,7 @@ class Traits:
     local_files: bool = False
     real_directories: bool = False
     bytes_names: bool = False
+    lazy: bool = False
     max_key_bytes: int = 1024
 
 
@@ -145,6 +146,10 @@ class ArtifactStore(Protocol):
 
     def open_local(self, artifact: Artifact) -> int:
         """A read-only descriptor of exactly this version. Only where `traits.local_files`. Raises Changed, NotFound."""
+        ...
+
+    async def sync(self, key: str) -> None:
+        """Have what was written at `key` (or, ending in "/" or empty, below it) survive a power cut. Only where `traits.lazy`."""
         ...
 
     async def capacity(self) -> Capacity | None:

@@ -78,6 +78,10 @@ class Deadlined:
     def open_local(self, artifact: Artifact) -> int:
         return self._store.open_local(artifact)
 
+    async def sync(self, key: str) -> None:
+        with self._limit(f"sync {key}", 64 * SLOWEST):
+            await self._store.sync(key)
+
     async def capacity(self) -> Capacity | None:
         with self._limit("capacity"):
             return await self._store.capacity()

@@ -94,6 +94,9 @@ class MemoryStore:
     def open_local(self, artifact: Artifact) -> int:
         raise NotImplementedError("a memory store has no files; traits.local_files is False")
 
+    async def sync(self, key: str) -> None:
+        raise NotImplementedError("a memory store never becomes durable; traits.lazy is False")
+
     async def capacity(self) -> Capacity | None:
         await trio.lowlevel.checkpoint()
         return None
