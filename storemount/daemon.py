@@ -16,7 +16,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +30,7 @@ from storemount.config import MountSettings, Places, private_folder
 from storemount.control import socket_path
 from storemount.errors import Denied, ExitCode, MissingStore, Refusal, StoreMountError
 from storemount.handshake import Handshake
+from storemount.logs import start_log
 from storemount.stores.base import ArtifactStore
 from storemount.stores.deadline import Deadlined
 from storemount.stores.flavors import StoreSpec, open_store
@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 
 def run(spec: StoreSpec, settings: MountSettings, *, engine: str, places: Places, ready: Callable[[], None]) -> ExitCode:
     """Mount and serve until unmounted and drained. Calls `ready` once the mount answers. Raises Refusal before that."""
-    _start_log(settings)
+    start_log(settings.log_level, settings.log_file)
     daemon = Daemon(spec, settings, engine, places, ready)
     try:
         return trio.run(daemon.live)
@@ -61,13 +61,6 @@ def _first(group: ExceptionGroup) -> Exception:
     """What went wrong first, out of the groups that nurseries make."""
     error = group.exceptions[0]
     return _first(error) if isinstance(error, ExceptionGroup) else error
-
-
-def _start_log(settings: MountSettings) -> None:
-    target = logging.FileHandler(settings.log_file) if settings.log_file else logging.StreamHandler(sys.stderr)
-    logging.basicConfig(
-        level=settings.log_level.upper(), handlers=[target], format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
-    )
 
 
 def _refusal(error: StoreMountError, spec: StoreSpec) -> Refusal:
@@ -206,7 +199,9 @@ class Daemon:
         while waiting := [change for change in mount.journal if not _refused(change.error)]:
             for change in waiting:
                 mount.journal.hurry(change)
-            await waiting[0].turn.wait()
+            for change in waiting:
+                while not change.finished and not _refused(change.error):
+                    await change.turn.wait()
 
 
 def _refused(error: Exception | None) -> bool:

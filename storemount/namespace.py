@@ -17,7 +17,7 @@ import trio
 
 from storemount.catalog import Catalog
 from storemount.config import MountSettings
-from storemount.errors import AlreadyExists, Changed, IsADirectory, NameTooLong, NotADirectory, NotEmpty, NotFound, Unsupported
+from storemount.errors import AlreadyExists, Changed, InvalidName, IsADirectory, NameTooLong, NotADirectory, NotEmpty, NotFound
 from storemount.files import Files
 from storemount.publish import Publisher
 from storemount.stores.base import EMPTY, Artifact, ArtifactStore
@@ -90,7 +90,7 @@ class Namespace:
             raise AlreadyExists(name)
 
     def _key(self, parent: Node, name: str) -> str:
-        """The key of a name here. Raises NameTooLong, Unsupported."""
+        """The key of a name here. Raises NameTooLong, InvalidName."""
         if not mappable(name):
             raise NameTooLong(name)
         path = parent.path
@@ -98,7 +98,7 @@ class Namespace:
         if len(key.encode("utf-8", "surrogateescape")) > self._store.traits.max_key_bytes:
             raise NameTooLong(f"{key} is longer than the store's {self._store.traits.max_key_bytes} bytes")
         if not self._store.traits.bytes_names and any("\udc80" <= letter <= "\udcff" for letter in name):
-            raise Unsupported(f"{name!r} is not UTF-8, which this store's keys must be")
+            raise InvalidName(f"{name!r} is not UTF-8, which this store's keys must be")
         return key
 
     # remove

@@ -243,11 +243,17 @@ class Journal:
         while rows := self.under(key):
             for change in rows:
                 self.hurry(change)
-            change = rows[0]
+            for change in rows:
+                await self._outcome(change, give_up)
+
+    async def _outcome(self, change: Change, give_up: float) -> None:
+        while not change.finished:
             with trio.move_on_at(give_up if change.error is not None else float("inf")):
                 await change.turn.wait()
-            if change.error is not None and not (_may_pass(change.error) and trio.current_time() < give_up):
+            if not change.finished and change.error is not None and not (_may_pass(change.error) and trio.current_time() < give_up):
                 raise change.error
+        if change.state is State.FAILED and change.error is not None:
+            raise change.error
 
     def hurry(self, change: Change) -> None:
         """Start it as soon as its order allows, unless it has failed and waits for its next try."""
