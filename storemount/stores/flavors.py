@@ -12,13 +12,14 @@ import difflib
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from urllib.parse import unquote
 
-from storemount.errors import ExitCode, Refusal
+from storemount.errors import ExitCode, Invalid, Refusal
 from storemount.stores.base import ArtifactStore
+from storemount.stores.uri import scheme_of, without_password
 
 AUTO, NATIVE, FSSPEC, LOCAL, MEMORY = "auto", "native", "fsspec", "local", "memory"
 
@@ -88,7 +89,7 @@ FLAVORS: Mapping[str, Flavor] = MappingProxyType(
 
 def spec_of_uri(uri: str) -> StoreSpec:
     """The description behind a URI (or an absolute path) given instead of a name. Raises Refusal for a scheme nobody knows."""
-    scheme = _scheme(uri)
+    scheme = scheme_of(uri)
     flavor = next((flavor.name for flavor in FLAVORS.values() if scheme in flavor.schemes), "custom")
     return validate(StoreSpec(without_password(uri), flavor, uri))
 
@@ -100,7 +101,7 @@ def validate(spec: StoreSpec) -> StoreSpec:
         raise _refusal(spec, f"there is no flavor {spec.flavor!r}{_near(spec.flavor, FLAVORS)}; known: {', '.join(FLAVORS)}")
     _check_attributes(spec, flavor)
     path = spec.path.strip()
-    if flavor.schemes and _scheme(path) not in flavor.schemes:
+    if flavor.schemes and scheme_of(path) not in flavor.schemes:
         _refuse_scheme(spec, flavor)
     if flavor.name == "local":
         return replace(spec, path=_local_path(spec, path))
@@ -137,24 +138,28 @@ def open_store(spec: StoreSpec, *, engine: str = AUTO, deadline: float = 20.0) -
     if engine not in (AUTO, *flavor.engines):
         known = " or ".join((AUTO, *flavor.engines))
         raise _refusal(spec, f"the flavor {flavor.name} has no engine {engine!r}; use --engine {known}")
-    if flavor.name == "local":
-        from storemount.stores.local import LocalStore
+    try:
+        return _OPENERS[flavor.name](spec, engine, deadline)
+    except Invalid as error:
+        raise _refusal(spec, str(error)) from error
 
-        return LocalStore(spec.path)
-    if flavor.name == "memory":
-        from storemount.stores.memory import MemoryStore
 
-        return MemoryStore(spec.path)
-    if flavor.name == "s3":
-        return _open_s3(spec, engine, deadline)
+def _open_local(spec: StoreSpec, engine: str, deadline: float) -> ArtifactStore:
+    from storemount.stores.local import LocalStore
+
+    return LocalStore(spec.path)
+
+
+def _open_memory(spec: StoreSpec, engine: str, deadline: float) -> ArtifactStore:
+    from storemount.stores.memory import MemoryStore
+
+    return MemoryStore(spec.path)
+
+
+def _open_custom(spec: StoreSpec, engine: str, deadline: float) -> ArtifactStore:
     from storemount.stores.remote import RemoteStore
 
     return RemoteStore(spec.path, json_attribute(spec, "options"), deadline=deadline)
-
-
-def without_password(uri: str) -> str:
-    """`uri` as it may be shown: without the user and password before its host."""
-    return re.sub(r"^([A-Za-z0-9+.-]+://)[^/@]*@", r"\1", uri)
 
 
 def _open_s3(spec: StoreSpec, engine: str, deadline: float) -> ArtifactStore:
@@ -173,9 +178,9 @@ def _open_s3(spec: StoreSpec, engine: str, deadline: float) -> ArtifactStore:
     return NativeStore(settings, deadline=deadline)
 
 
-def _scheme(path: str) -> str:
-    match = re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path)
-    return match[0].lower() if match else ""
+_OPENERS: Mapping[str, Callable[[StoreSpec, str, float], ArtifactStore]] = MappingProxyType(
+    {"local": _open_local, "s3": _open_s3, "memory": _open_memory, "custom": _open_custom}
+)
 
 
 def _near(word: str, known: Iterable[str]) -> str:
@@ -188,7 +193,7 @@ def _refusal(spec: StoreSpec, message: str) -> Refusal:
 
 
 def _refuse_scheme(spec: StoreSpec, flavor: Flavor) -> None:
-    scheme = _scheme(spec.path)
+    scheme = scheme_of(spec.path)
     wanted = " or ".join(scheme or "a plain path" for scheme in flavor.schemes)
     other = next((other.name for other in FLAVORS.values() if scheme in other.schemes), "custom")
     given = f"not with {scheme}; for that, use the flavor {other}" if scheme else "such as " + flavor.schemes[0] + "my-bucket"
@@ -240,12 +245,12 @@ def _check_s3(spec: StoreSpec) -> None:
 
 
 def _check_protocol(spec: StoreSpec, path: str) -> None:
-    scheme = _scheme(path)
+    scheme = scheme_of(path)
     if not scheme:
         raise _refusal(spec, "the path of the flavor custom is a URL, such as sftp://host/folder; for a folder, use the flavor local")
     import fsspec
 
     known = set(fsspec.available_protocols())
-    if (protocol := scheme.removesuffix("://")) not in known:
+    if (protocol := scheme.rstrip(":/")) not in known:
         own = {scheme.removesuffix("://") for flavor in FLAVORS.values() for scheme in flavor.schemes if scheme}
         raise _refusal(spec, f"there is no protocol {protocol!r}{_near(protocol, known | own)}; see: storemount artifact-store flavor list")

@@ -166,6 +166,9 @@ class NativeStore:
     def open_local(self, artifact: Artifact) -> int:
         raise NotImplementedError("an S3 store has no files; traits.local_files is False")
 
+    async def sync(self, key: str) -> None:
+        raise NotImplementedError("what S3 has accepted is durable; traits.lazy is False")
+
     async def capacity(self) -> Capacity | None:
         await trio.lowlevel.checkpoint()
         return None
@@ -178,7 +181,7 @@ class NativeStore:
         """`call` in a worker thread; when the deadline passes or the caller is cancelled, nobody waits for it any more."""
         limit = patience(receiving, self._deadline)
         try:
-            with named(key), trio.fail_after(limit, shield=shield):
+            with trio.fail_after(limit, shield=shield), named(key):
                 return await trio.to_thread.run_sync(call, abandon_on_cancel=True, limiter=self._threads)
         except trio.TooSlowError as error:
             raise TimedOut(f"{key}: no answer within {limit:g} s") from error
@@ -192,7 +195,7 @@ class NativeStore:
         """`call` on the asyncio loop, within the deadline."""
         what = prefix or self.uri
         try:
-            with named(what), trio.fail_after(self._deadline, shield=shield):
+            with trio.fail_after(self._deadline, shield=shield), named(what):
                 return await self._asyncio.run(call)
         except trio.TooSlowError as error:
             raise TimedOut(f"{what}: no answer within {self._deadline:g} s") from error

@@ -218,6 +218,9 @@ class S3Store:
     def open_local(self, artifact: Artifact) -> int:
         raise NotImplementedError("an S3 store has no files; traits.local_files is False")
 
+    async def sync(self, key: str) -> None:
+        raise NotImplementedError("what S3 has accepted is durable; traits.lazy is False")
+
     async def capacity(self) -> Capacity | None:
         await trio.lowlevel.checkpoint()
         return None
@@ -242,7 +245,7 @@ class S3Store:
     async def _ask(self, what: str, request: Callable[[dict[str, Any]], Awaitable[Any]], asked: dict[str, Any], *, sending: int) -> Any:
         limit = patience(sending, self._deadline)
         try:
-            with named(what or self.uri), trio.fail_after(limit):
+            with trio.fail_after(limit), named(what or self.uri):
                 return await self._asyncio.run(request, asked)
         except trio.TooSlowError as error:
             raise TimedOut(f"{what or self.uri}: no answer within {limit:g} s") from error

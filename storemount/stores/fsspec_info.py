@@ -1,0 +1,82 @@
+"""What fsspec's file systems tell and raise, in our words.
+
+What it is: an `info` dictionary as an `Artifact`, and an exception as a named failure.
+What it is not: specific to any file system; the many spellings of "version" and "time" are all there is to it.
+Invariants: equal tokens mean that the file system knows of no difference; where it has no versions, size, time and inode make one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from storemount.errors import (
+    AlreadyExists,
+    Corrupt,
+    Denied,
+    Invalid,
+    IsADirectory,
+    NotADirectory,
+    NotFound,
+    StoreMountError,
+    TimedOut,
+    Unavailable,
+    Unreachable,
+    Unsupported,
+)
+from storemount.stores.base import Artifact
+
+_VERSIONS = ("generation", "ETag", "etag", "e_tag", "VersionId", "sha", "md5Hash", "md5")
+_TIMES = ("mtime", "LastModified", "last_modified", "updated", "modified", "modify", "created")
+
+# The first that fits counts, so a class stands before its bases.
+_FAILURES: tuple[tuple[tuple[type[BaseException], ...], type[StoreMountError]], ...] = (
+    ((FileNotFoundError,), NotFound),
+    ((PermissionError,), Denied),
+    ((FileExistsError,), AlreadyExists),
+    ((IsADirectoryError,), IsADirectory),
+    ((NotADirectoryError,), NotADirectory),
+    ((TimeoutError,), TimedOut),
+    ((socket.gaierror, ConnectionRefusedError), Unreachable),
+    ((NotImplementedError,), Unsupported),
+    ((EOFError,), Corrupt),
+    ((ValueError, TypeError), Invalid),
+)
+
+
+def artifact_of(key: str, info: Mapping[str, Any]) -> Artifact:
+    """The artifact that `info` describes."""
+    size = int(info.get("size") or 0)
+    mtime_ns = _time(info)
+    version = next((str(info[name]) for name in _VERSIONS if info.get(name)), None)
+    return Artifact(key, version or f"{info.get('ino', 0)}-{mtime_ns}-{size}", size, mtime_ns)
+
+
+def is_directory(info: Mapping[str, Any]) -> bool:
+    return info.get("type") == "directory"
+
+
+def _time(info: Mapping[str, Any]) -> int:
+    """Nanoseconds since the epoch; 0 where the file system does not say."""
+    told = next((info[name] for name in _TIMES if info.get(name) is not None), 0)
+    if isinstance(told, str):
+        with contextlib.suppress(ValueError):
+            told = datetime.fromisoformat(told)
+    if isinstance(told, datetime):
+        told = told.timestamp()
+    return int(told * 1_000_000_000) if isinstance(told, (int, float)) else 0
+
+
+@contextlib.contextmanager
+def named(what: str) -> Iterator[None]:
+    """A file system's exceptions leave under the names of `errors`; what nobody knows is `Unavailable`."""
+    try:
+        yield
+    except StoreMountError:
+        raise
+    except Exception as error:
+        kind = next((kind for types, kind in _FAILURES if isinstance(error, types)), Unavailable)
+        raise kind(f"{what}: {error or type(error).__name__}") from error

@@ -1,0 +1,234 @@
+"""RemoteStore: any file system of fsspec as an artifact store.
+
+What it is: the custom flavor, and the proof that the protocol needs nothing of S3; it uses only what every file system of fsspec has.
+What it is not: as strict as the stores made for one service. A version is what `info` says (an ETag or a generation, else size and time);
+a read is checked against it afterwards. An object appears whole where the file system writes objects whole (the asynchronous ones: clouds)
+or can move a file into place (local, sftp, smb, ...); elsewhere a reader may see a file grow.
+Invariants: unfinished files are called `.storemount-*.part` and are shown to nobody. A directory that has no files is made real where the
+file system can, else by a marker.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+import trio
+
+from storemount.errors import EIO, Changed, Corrupt, MissingStore, NotADirectory, NotFound, StoreMountError, TimedOut
+from storemount.stores.base import EMPTY, Artifact, Capacity, Child, Source, Traits
+from storemount.stores.fsspec_calls import FileSystemCalls
+from storemount.stores.fsspec_info import artifact_of, is_directory, named
+from storemount.stores.parallel import for_each
+from storemount.stores.parts import SINGLE_PUT, patience, read_part
+from storemount.stores.uri import without_password
+
+PAGE = 1000
+DELETES = 8
+PARTIAL = (".storemount-", ".part")
+
+
+class RemoteStore:
+    """The file system behind `url`, made with `options` (keyword arguments of fsspec's). `deadline` in seconds bounds each request (S14).
+    Raises Invalid when fsspec cannot open such a URL here."""
+
+    traits = Traits(engine="fsspec")
+
+    def __init__(self, url: str, options: Mapping[str, Any], *, deadline: float) -> None:
+        self.uri = without_password(url).rstrip("/")
+        self._deadline = deadline
+        self._files = FileSystemCalls(url, dict(options))
+        root = self._files.root
+        self._base = root.rstrip("/") + "/" if root else ""
+
+    async def check(self) -> None:
+        root = self._base.rstrip("/") or self._files.root
+        try:
+            await self._call("", "ls", root, detail=True)
+        except (NotFound, NotADirectory) as error:
+            # An empty prefix of a bucket is not there to be listed; its bucket is.
+            bucket = root.partition("/")[0]
+            if not self._files.asynchronous or bucket in ("", root):
+                raise MissingStore(f"{self.uri} does not exist") from error
+            await self._call("", "ls", bucket, detail=True)
+
+    async def stat(self, key: str) -> Child:
+        name = key.rpartition("/")[2]
+        if _is_partial(name):
+            raise NotFound(key)
+        info = await self._info(key)
+        return Child(name, None if is_directory(info) else artifact_of(key, info))
+
+    async def _info(self, key: str) -> dict[str, Any]:
+        try:
+            info: dict[str, Any] = await self._call(key, "info", self._path(key))
+        except NotADirectory as error:
+            raise NotFound(key) from error
+        return info
+
+    async def list(self, prefix: str, *, recursive: bool = False) -> AsyncGenerator[Sequence[Child], None]:
+        below = [""]
+        while below:
+            above = below.pop()
+            rows = await self._scan(prefix + above)
+            if recursive:
+                below += [f"{above}{row.name}/" for row in reversed(rows) if row.artifact is None and row.name]
+                rows = [_deep(row, prefix, above) for row in rows]
+            for start in range(0, len(rows), PAGE):
+                yield rows[start : start + PAGE]
+
+    async def _scan(self, prefix: str) -> Sequence[Child]:
+        """The rows of one directory; none when it is not there."""
+        path = self._path(prefix) or self._files.root
+        try:
+            infos = await self._call(prefix, "ls", path, detail=True)
+        except (NotFound, NotADirectory):
+            return []
+        rows = [_row(prefix, path, info) for info in infos]
+        return [row for row in rows if not _is_partial(row.name)]
+
+    async def read(self, artifact: Artifact, start: int, stop: int) -> bytes:
+        limit = patience(stop - start, self._deadline)
+        try:
+            data: bytes = await self._call(artifact.key, "cat_file", self._path(artifact.key), start=start, end=stop, limit=limit)
+            now = artifact_of(artifact.key, await self._info(artifact.key))
+        except NotFound as error:
+            raise Changed(artifact.key) from error
+        if now.version != artifact.version:
+            raise Changed(artifact.key)
+        if len(data) != stop - start:
+            raise Corrupt(f"{artifact.key}: {len(data)} bytes came for {stop - start}")
+        return data
+
+    async def write(self, key: str, source: Source) -> Artifact:
+        if key.endswith("/"):
+            return await self._mark(key)
+        limit = patience(source.size, self._deadline)
+        if source.size <= SINGLE_PUT:
+            data = await trio.to_thread.run_sync(read_part, source, 0, source.size)
+            return await self._publish(key, lambda path: self._call(key, "pipe_file", path, data, finish=True, limit=limit))
+        if os.stat(source.path).st_size != source.size:
+            raise OSError(EIO, "the file is not as long as it was", source.path)
+        return await self._publish(key, lambda path: self._call(key, "put_file", source.path, path, finish=True, limit=limit))
+
+    async def copy(self, artifact: Artifact, key: str) -> Artifact:
+        if key.endswith("/"):
+            return await self._mark(key)
+        await self._confirm(artifact)
+        origin, limit = self._path(artifact.key), patience(artifact.size, self._deadline)
+        made = await self._publish(key, lambda path: self._call(artifact.key, "cp_file", origin, path, finish=True, limit=limit))
+        await self._confirm(artifact)
+        return made
+
+    async def _confirm(self, artifact: Artifact) -> None:
+        """Raises Changed when this version is not what the store holds now."""
+        try:
+            now = artifact_of(artifact.key, await self._info(artifact.key))
+        except NotFound as error:
+            raise Changed(artifact.key) from error
+        if now.version != artifact.version:
+            raise Changed(artifact.key)
+
+    async def _publish(self, key: str, fill: Callable[[str], Awaitable[Any]]) -> Artifact:
+        """Have `fill` make the object at `key`, by way of a partial file where one can be moved into place."""
+        path = self._path(key)
+        if self._files.moves_whole:
+            folder = path.rpartition("/")[0]
+            partial = f"{folder}/{PARTIAL[0]}{secrets.token_hex(8)}{PARTIAL[1]}"
+            await self._call(key, "makedirs", folder, exist_ok=True)
+            try:
+                await fill(partial)
+                await self._call(key, "mv", partial, path, finish=True)
+            except BaseException:
+                await self._discard(partial)
+                raise
+        else:
+            await fill(path)
+        return artifact_of(key, await self._call(key, "info", path))
+
+    async def _discard(self, partial: str) -> None:
+        with trio.CancelScope(shield=True):
+            try:
+                await self._call(partial, "rm_file", partial)
+            except NotFound:
+                return
+
+    async def _mark(self, key: str) -> Artifact:
+        """A directory: a real one, or where `makedirs` leaves nothing to be seen, a marker."""
+        path = self._path(key)
+        if not self._files.asynchronous:
+            await self._call(key, "makedirs", path, exist_ok=True)
+        try:
+            info = await self._call(key, "info", path)
+        except NotFound:
+            await self._call(key, "pipe_file", path + "/", b"")
+            info = await self._call(key, "info", path)
+        return artifact_of(key, {**info, "size": EMPTY.size})
+
+    async def rename(self, key: str, to: str) -> None:
+        raise NotImplementedError("not every file system renames; traits.rename is False")
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        await for_each(keys, DELETES, self._delete_one)
+
+    async def _delete_one(self, key: str) -> None:
+        path = self._path(key)
+        try:
+            if not key.endswith("/"):
+                await self._call(key, "rm_file", path, finish=True)
+            elif self._files.asynchronous:
+                await self._call(key, "rm_file", path + "/")
+            else:
+                await self._call(key, "rmdir", path, finish=True)
+        except NotFound:
+            return
+        except StoreMountError:
+            # A directory with entries stays; that is no failure, whatever the file system calls it.
+            if not key.endswith("/") or not await self._scan(key):
+                raise
+
+    def open_local(self, artifact: Artifact) -> int:
+        raise NotImplementedError("not every file system has files here; traits.local_files is False")
+
+    async def sync(self, key: str) -> None:
+        raise NotImplementedError("a write is as durable as the file system makes it; traits.lazy is False")
+
+    async def capacity(self) -> Capacity | None:
+        await trio.lowlevel.checkpoint()
+        return None
+
+    async def aclose(self) -> None:
+        await self._files.aclose()
+
+    def _path(self, key: str) -> str:
+        return (self._base + key).rstrip("/")
+
+    async def _call(self, what: str, method: str, *args: Any, limit: float | None = None, finish: bool = False, **kwargs: Any) -> Any:
+        """One call of the file system, within the deadline (or `limit`)."""
+        seconds = limit or self._deadline
+        try:
+            with trio.fail_after(seconds), named(what or self.uri):
+                return await self._files.call(method, *args, finish=finish, **kwargs)
+        except trio.TooSlowError as error:
+            raise TimedOut(f"{what or self.uri}: no answer within {seconds:g} s") from error
+
+
+def _is_partial(name: str) -> bool:
+    return name.startswith(PARTIAL[0]) and name.endswith(PARTIAL[1])
+
+
+def _row(prefix: str, path: str, info: Mapping[str, Any]) -> Child:
+    """A row of a listing of `path`; the file system's names are whole paths, spelled in its own way."""
+    whole = str(info["name"]).rstrip("/")
+    name = "" if whole.lstrip("/") == path.lstrip("/") else whole.rpartition("/")[2]
+    return Child(name, None if is_directory(info) else artifact_of(prefix + name, info))
+
+
+def _deep(row: Child, prefix: str, above: str) -> Child:
+    """`row` of the directory `above` as a row of a recursive listing, where a directory is its marker."""
+    if row.artifact is not None:
+        return Child(above + row.name, row.artifact)
+    name = f"{above}{row.name}/"
+    return Child(name, Artifact(prefix + name, "directory", 0, 0))

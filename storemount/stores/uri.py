@@ -1,0 +1,21 @@
+"""URIs of stores: their scheme, and how they may be shown.
+
+What it is: text only.
+What it is not: a parser of any store's path.
+Invariants: nothing that these functions give back contains a password.
+"""
+
+from __future__ import annotations
+
+import re
+
+
+def scheme_of(uri: str) -> str:
+    """The scheme with its "://" (or, of a chain such as zip::https://..., its "::"), in lower case; "" for a plain path."""
+    match = re.match(r"[A-Za-z][A-Za-z0-9+.-]*(://|::)", uri)
+    return match[0].lower() if match else ""
+
+
+def without_password(uri: str) -> str:
+    """`uri` as it may be shown: without the user and password before its host."""
+    return re.sub(r"([A-Za-z0-9+.-]+://)[^/@]*@", r"\1", uri)
