@@ -9,7 +9,7 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import Iterable
 from contextlib import aclosing
 
 import trio
@@ -19,8 +19,11 @@ from storemount.stores.base import ArtifactStore
 from storemount.tree import Folder, Node, Tree
 
 STATS_BEFORE_LISTING = 4
-"""After so many single questions about one directory, within its time to live, the whole directory is asked for: a listing
-answers a thousand names in one request."""
+"""After so many single questions about one directory, within its time to live, the whole directory is asked for beside the next one:
+a listing answers a thousand names in one request."""
+
+LISTED_UNASKED = 10_000
+"""A directory known to have more entries is listed only when a program lists it."""
 
 
 class Listing:
@@ -39,6 +42,50 @@ class Listing:
     async def more(self) -> None:
         """Until something has changed since the caller looked."""
         await self._news.wait()
+
+
+class Entries:
+    """An open directory: its nodes by position, each as soon as it is known; last those that the store does not have yet."""
+
+    def __init__(self, catalog: Catalog, parent: Node) -> None:
+        self.parent = parent
+        self._catalog = catalog
+        self.rewind()
+
+    def rewind(self) -> None:
+        """Look again (rewinddir). Nothing is asked before the first `at`."""
+        self._nodes: list[Node] = []
+        self._given: set[int] = set()
+        self._taken = 0
+        self._listing: Listing | None = None
+        self._begun = self._ended = False
+
+    async def at(self, position: int) -> Node | None:
+        """The node at this position; None past the end. Raises what the store raises."""
+        while position >= len(self._nodes) and not self._ended:
+            await self._more()
+        return self._nodes[position] if position < len(self._nodes) else None
+
+    async def _more(self) -> None:
+        if not self._begun:
+            self._begun, self._listing = True, self._catalog.listing(self.parent)
+        listing = self._listing
+        if listing is not None and self._taken < len(listing.nodes):
+            self._take(listing.nodes[self._taken :])
+            self._taken = len(listing.nodes)
+        elif listing is not None and listing.error is not None:
+            raise listing.error
+        elif listing is None or listing.done:
+            self._take(_folder(self.parent).children.values())
+            self._ended = True
+        else:
+            await listing.more()
+
+    def _take(self, nodes: Iterable[Node]) -> None:
+        for node in nodes:
+            if node.ino not in self._given:
+                self._given.add(node.ino)
+                self._nodes.append(node)
 
 
 class Catalog:
@@ -80,8 +127,7 @@ class Catalog:
 
     async def _ask(self, parent: Node, name: str) -> Node | None:
         if self._listing_pays(parent):
-            await self.listed(parent)
-            return _folder(parent).children.get(name)
+            self.listing(parent)
         answered = self._asking[parent.ino, name] = trio.Event()
         try:
             return await self._stat(parent, name)
@@ -104,10 +150,7 @@ class Catalog:
         if now - since > self._ttl or not self._ttl:
             since, count = now, 0
         self._asked[parent.ino] = (since, count + 1)
-        if count < STATS_BEFORE_LISTING:
-            return False
-        del self._asked[parent.ino]
-        return True
+        return count == STATS_BEFORE_LISTING and len(_folder(parent).children) <= LISTED_UNASKED
 
     # listings
 
@@ -130,26 +173,9 @@ class Catalog:
         if listing is not None and listing.error is not None:
             raise listing.error
 
-    async def entries(self, parent: Node) -> AsyncIterator[Node]:
-        """The nodes of a directory, each as soon as it is known; last those that the store does not have yet."""
-        listing = self.listing(parent)
-        given: set[int] = set()
-        position = 0
-        while listing is not None:
-            while position < len(listing.nodes):
-                node = listing.nodes[position]
-                position += 1
-                if node.ino not in given:
-                    given.add(node.ino)
-                    yield node
-            if listing.error is not None:
-                raise listing.error
-            if listing.done:
-                break
-            await listing.more()
-        for node in list(_folder(parent).children.values()):
-            if node.ino not in given:
-                yield node
+    def entries(self, parent: Node) -> Entries:
+        """The nodes of a directory, by position."""
+        return Entries(self, parent)
 
     async def _list(self, parent: Node, listing: Listing) -> None:
         began, until = self._tree.tick(), trio.current_time() + self._ttl

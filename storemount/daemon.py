@@ -28,7 +28,7 @@ from storemount.answers import Answers, left
 from storemount.assembly import Mount, assemble
 from storemount.config import MountSettings, Places, private_folder
 from storemount.control import socket_path
-from storemount.errors import Denied, ExitCode, MissingStore, Refusal, StoreMountError
+from storemount.errors import Denied, ExitCode, MissingStore, Refusal, StoreMountError, may_pass
 from storemount.handshake import Handshake
 from storemount.logs import start_log
 from storemount.stores.base import ArtifactStore
@@ -54,10 +54,12 @@ def run(spec: StoreSpec, settings: MountSettings, *, engine: str, places: Places
         error: Exception = _first(group)
     except (Refusal, StoreMountError) as alone:
         error = alone
-    raise _refusal(error, spec) if isinstance(error, StoreMountError) else error
+    if isinstance(error, StoreMountError):
+        raise _refusal(error, spec) from error
+    raise error
 
 
-def _first(group: ExceptionGroup) -> Exception:
+def _first(group: ExceptionGroup[Exception]) -> Exception:
     """What went wrong first, out of the groups that nurseries make."""
     error = group.exceptions[0]
     return _first(error) if isinstance(error, ExceptionGroup) else error
@@ -196,16 +198,12 @@ class Daemon:
 
     async def _settle(self, mount: Mount) -> None:
         """Until every row has gone, or those that are left were refused for good."""
-        while waiting := [change for change in mount.journal if not _refused(change.error)]:
+        while waiting := [change for change in mount.journal if change.error is None or may_pass(change.error)]:
             for change in waiting:
                 mount.journal.hurry(change)
             for change in waiting:
-                while not change.finished and not _refused(change.error):
+                while not change.finished and (change.error is None or may_pass(change.error)):
                     await change.turn.wait()
-
-
-def _refused(error: Exception | None) -> bool:
-    return error is not None and not (isinstance(error, StoreMountError) and error.transient)
 
 
 def _unmount(mountpoint: str, lazy: bool) -> bool:

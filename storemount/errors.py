@@ -168,6 +168,11 @@ def errno_of(error: BaseException) -> int | None:
     return None
 
 
+def may_pass(error: Exception | None) -> bool:
+    """Whether trying again can help."""
+    return isinstance(error, StoreMountError) and error.transient
+
+
 EIO = errno.EIO
 
 NO_KERNEL_COPY = frozenset({errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL})

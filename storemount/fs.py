@@ -16,14 +16,14 @@ import logging
 import os
 import stat
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import pyfuse3
 import trio
 from pyfuse3 import EntryAttributes, FileInfo, FUSEError, ReaddirToken, RequestContext, SetattrFields, StatvfsData
 
-from storemount.catalog import Catalog
+from storemount.catalog import Catalog, Entries
 from storemount.config import MountSettings
 from storemount.errors import EIO, BadHandle, Changed, Forbidden, Invalid, NameTooLong, NotADirectory, NotFound, errno_of
 from storemount.files import Files, OpenFile
@@ -65,30 +65,6 @@ def kernel_op(
     return cast("Callable[Concatenate[FileSystem, P], Coroutine[Any, Any, R]]", run)
 
 
-class DirectoryReader:
-    """An open directory: its nodes by position, as far as they are known. One pass of the kernel sees one order."""
-
-    def __init__(self, node: Node, catalog: Catalog) -> None:
-        self.node = node
-        self._catalog = catalog
-        self._nodes: list[Node] = []
-        self._coming: AsyncIterator[Node] = catalog.entries(node)
-
-    async def at(self, position: int) -> Node | None:
-        """The node at this position; None past the end. Raises what the store raises."""
-        while position >= len(self._nodes):
-            node = await anext(self._coming, None)
-            if node is None:
-                return None
-            self._nodes.append(node)
-        return self._nodes[position]
-
-    def rewind(self) -> None:
-        """Look again (rewinddir)."""
-        self._nodes.clear()
-        self._coming = self._catalog.entries(self.node)
-
-
 class FileSystem(pyfuse3.Operations):
     """The verbs, for pyfuse3."""
 
@@ -118,7 +94,7 @@ class FileSystem(pyfuse3.Operations):
         self._started_ns = time.time_ns()
         self._numbers = itertools.count(1)
         self._open: dict[int, OpenFile] = {}
-        self._directories: dict[int, DirectoryReader] = {}
+        self._directories: dict[int, Entries] = {}
         self._uid = os.getuid() if settings.uid is None else settings.uid
         self._gid = os.getgid() if settings.gid is None else settings.gid
 
@@ -309,16 +285,16 @@ class FileSystem(pyfuse3.Operations):
     @kernel_op
     async def opendir(self, inode: int, ctx: RequestContext) -> int:
         fh = next(self._numbers)
-        self._directories[fh] = DirectoryReader(self._folder(inode), self._catalog)
+        self._directories[fh] = self._catalog.entries(self._folder(inode))
         return fh
 
     @kernel_op
     async def readdir(self, fh: int, start_id: int, token: ReaddirToken) -> None:
-        reader = self._directories[fh]
+        entries = self._directories[fh]
         if start_id == 0:
-            reader.rewind()
+            entries.rewind()
         position = start_id
-        while (node := await reader.at(position)) is not None:
+        while (node := await entries.at(position)) is not None:
             position += 1
             if node.attached:
                 if not pyfuse3.readdir_reply(token, os.fsencode(node.name), self._attributes(node), position):
@@ -331,7 +307,7 @@ class FileSystem(pyfuse3.Operations):
 
     @kernel_op
     async def fsyncdir(self, fh: int, datasync: bool) -> None:
-        await self._publisher.saved(self._directories[fh].node)
+        await self._publisher.saved(self._directories[fh].parent)
 
     # files
 

@@ -10,11 +10,11 @@ Invariants:
 from __future__ import annotations
 
 import os
-import stat
 
 import trio
 
 from storemount.config import MountSettings
+from storemount.errors import may_pass
 from storemount.stores.base import ArtifactStore, Source
 from storemount.tree import Node, Tree
 from storemount.writeback.journal import Change, Journal
@@ -72,7 +72,8 @@ class Publisher:
             await sealed.fill()
             node.artifact = await self._store.write(change.key, self._source(node, sealed.path, sealed.size))
         except Exception as error:
-            node.error = error
+            # A failure that may pass is the queue's business; one that will not is the next close's, too (S16).
+            node.error = None if may_pass(error) else error
             raise
         node.error = None
         node.fresh_until = trio.current_time() + self._settings.ttl
@@ -94,4 +95,4 @@ class Publisher:
         own = node.attributes
         mode = own.mode if own is not None and own.mode is not None else self._settings.file_mode & ~self._settings.umask
         mtime_ns = own.mtime_ns if own is not None and own.mtime_ns is not None else os.stat(path).st_mtime_ns
-        return Source(path, size, movable=True, mtime_ns=mtime_ns, mode=stat.S_IFREG | mode)
+        return Source(path, size, movable=True, mtime_ns=mtime_ns, mode=node.kind | mode)

@@ -50,7 +50,7 @@ class MemoryStore:
                 await trio.lowlevel.checkpoint()
             yield rows[start : start + PAGE]
 
-    def _rows(self, prefix: str, recursive: bool) -> list[Child]:
+    def _rows(self, prefix: str, recursive: bool) -> Sequence[Child]:
         rows: dict[tuple[str, bool], Child] = {}
         for key, (artifact, _) in sorted(self._objects.items()):
             if not key.startswith(prefix):

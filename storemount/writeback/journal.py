@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 
 import trio
 
-from storemount.errors import StoreMountError
+from storemount.errors import may_pass
 from storemount.tree import Node
 from storemount.writeback.staging import StagedFile
 
@@ -218,11 +218,12 @@ class Journal:
         change.turn.set()
 
     def rekey(self, old: str, new: str) -> None:
-        """A directory has moved: the puts that wait below `old` will go below `new`."""
+        """A directory has moved: what waits to be done below `old` will be done below `new`."""
         for change in self.under(old):
-            if change.kind is Kind.PUT and change.state is State.WAITING:
+            if change.state is State.WAITING:
                 self._leave(change)
-                change.key = new + change.key[len(old) :]
+                change.key = _moved(change.key, old, new)
+                change.to = change.to and _moved(change.to, old, new)
                 self._enter(change)
 
     # waiting
@@ -250,7 +251,7 @@ class Journal:
         while not change.finished:
             with trio.move_on_at(give_up if change.error is not None else float("inf")):
                 await change.turn.wait()
-            if not change.finished and change.error is not None and not (_may_pass(change.error) and trio.current_time() < give_up):
+            if not change.finished and change.error is not None and not (may_pass(change.error) and trio.current_time() < give_up):
                 raise change.error
         if change.state is State.FAILED and change.error is not None:
             raise change.error
@@ -263,13 +264,13 @@ class Journal:
                 self._queue(row)
 
 
+def _moved(key: str, old: str, new: str) -> str:
+    return new + key[len(old) :] if key == old or key.startswith(old + "/") else key
+
+
 def _discard(index: dict[str, set[Change]], key: str, change: Change) -> None:
     rows = index.get(key)
     if rows is not None:
         rows.discard(change)
         if not rows:
             del index[key]
-
-
-def _may_pass(error: Exception) -> bool:
-    return isinstance(error, StoreMountError) and error.transient
