@@ -4,7 +4,7 @@ What it is: the way from (artifact, offset, size) to bytes, for stores on a netw
 What it is not: a policy of what to fetch next (`readahead`), or a persistent tier.
 Invariants:
 - A block belongs to one artifact, one version of one object, so it is never invalidated, only evicted.
-- Held blocks stay under `capacity`, and blocks on their way under a part of it, in bytes and for the whole mount (S15).
+- Blocks that are held and blocks on their way stay under `capacity` together, in bytes and for the whole mount (S15).
 - A hit takes no checkpoint and no lock. A failed fetch reaches everybody who waits for it and is not cached.
 - Blocks come in three sizes, each aligned to itself; bytes may be held at more than one size. A file of at most the largest
   size is one block.
@@ -59,17 +59,18 @@ class _Arrival:
 class BlockCache:
     """Blocks by (artifact, size, number).
 
-    fetch: reads exactly [start, stop) of an artifact. capacity: bytes held at most. nursery: where fetches live, so that a reader
-    who gives up disturbs nobody.
+    fetch: reads exactly [start, stop) of an artifact. capacity: bytes, a quarter of it for blocks on their way. nursery: where fetches
+    live, so that a reader who gives up disturbs nobody.
     """
 
     def __init__(self, fetch: Fetch, capacity: int, nursery: trio.Nursery) -> None:
         self._fetch = fetch
         self._nursery = nursery
-        self._blocks: LRUCache[Block, memoryview] = LRUCache(max(capacity, LARGEST), getsizeof=lambda block: block.nbytes)
+        self.capacity = max(capacity, 4 * LARGEST)
+        self._flight = self.capacity // 4
+        self._blocks: LRUCache[Block, memoryview] = LRUCache(self.capacity - self._flight, getsizeof=lambda block: block.nbytes)
         self._arriving: dict[Block, _Arrival] = {}
         self._flying = 0
-        self._flight = max(capacity // 4, 2 * LARGEST)
         self._landed = trio.Event()
         self.hits = 0
         self.misses = 0
@@ -78,10 +79,6 @@ class BlockCache:
     def held(self) -> int:
         """Bytes in the cache."""
         return int(self._blocks.currsize)
-
-    @property
-    def capacity(self) -> int:
-        return int(self._blocks.maxsize)
 
     @property
     def room_ahead(self) -> int:
