@@ -214,7 +214,7 @@ class LocalStore:
             else:
                 _copy(source.path, partial, source.size)
                 _finish(partial, source)
-        except OSError:
+        except (OSError, Corrupt):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(partial)
             raise
@@ -222,7 +222,10 @@ class LocalStore:
 
     async def copy(self, artifact: Artifact, key: str) -> Artifact:
         source = Source(self._path(artifact.key), artifact.size, mtime_ns=artifact.mtime_ns, mode=artifact.mode)
-        current = await self.stat(artifact.key)
+        try:
+            current = await self.stat(artifact.key)
+        except NotFound as error:
+            raise Changed(artifact.key) from error
         if current.artifact != artifact:
             raise Changed(artifact.key)
         if artifact.is_symlink:

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import trio
 
-from storemount.errors import Changed, NotFound
+from storemount.errors import Changed, Corrupt, NotFound
 from storemount.stores.base import Artifact, Capacity, Child, Source, Traits
 
 PAGE = 1000
@@ -72,6 +72,8 @@ class MemoryStore:
 
     async def write(self, key: str, source: Source) -> Artifact:
         data = await trio.Path(source.path).read_bytes() if source.size else b""
+        if len(data) < source.size:
+            raise Corrupt(f"{source.path} is shorter than it was")
         return self._put(key, data[: source.size])
 
     def _put(self, key: str, data: bytes) -> Artifact:

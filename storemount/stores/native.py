@@ -13,7 +13,6 @@ Invariants:
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -125,12 +124,10 @@ class NativeStore:
         self._writing(source.size).write(key, data, user_metadata=user_metadata(source))
 
     async def _upload(self, key: str, source: Source) -> None:
-        since = time.time()
         try:
             await self._finish(key, partial(self._send_parts, key, source))
         except BaseException:
-            with trio.CancelScope(shield=True):
-                await self._botocore.sweep_uploads(key, since)
+            await self._botocore.sweep_uploads(key)
             raise
 
     def _send_parts(self, key: str, source: Source) -> None:

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator
 
 from storemount.config import MIB
-from storemount.errors import EIO, TooLarge
+from storemount.errors import Corrupt, TooLarge
 from storemount.stores.base import Source
 
 SINGLE_PUT = 16 * MIB
@@ -46,14 +46,14 @@ def patience(in_flight: int, deadline: float) -> float:
 
 
 def read_part(source: Source, start: int, stop: int) -> bytes:
-    """The bytes [start, stop) of `source`. Raises OSError when the file is shorter than it should be."""
+    """The bytes [start, stop) of `source`. Raises Corrupt when the file is shorter than it should be."""
     fd = os.open(source.path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         data = os.pread(fd, stop - start, start)
         while len(data) < stop - start:
             more = os.pread(fd, stop - start - len(data), start + len(data))
             if not more:
-                raise OSError(EIO, "the file is shorter than it was", source.path)
+                raise Corrupt(f"{source.path} is shorter than it was")
             data += more
     finally:
         os.close(fd)

@@ -17,7 +17,7 @@ from typing import Any
 
 import trio
 
-from storemount.errors import EIO, Changed, Corrupt, MissingStore, NotADirectory, NotFound, StoreMountError, TimedOut
+from storemount.errors import Changed, Corrupt, MissingStore, NotADirectory, NotFound, StoreMountError, TimedOut
 from storemount.stores.base import EMPTY, Artifact, Capacity, Child, Source, Traits
 from storemount.stores.fsspec_calls import FileSystemCalls
 from storemount.stores.fsspec_info import artifact_of, is_directory, named
@@ -110,7 +110,7 @@ class RemoteStore:
             data = await trio.to_thread.run_sync(read_part, source, 0, source.size)
             return await self._publish(key, lambda path: self._call(key, "pipe_file", path, data, finish=True, limit=limit))
         if os.stat(source.path).st_size != source.size:
-            raise OSError(EIO, "the file is not as long as it was", source.path)
+            raise Corrupt(f"{source.path} is not as long as it was")
         return await self._publish(key, lambda path: self._call(key, "put_file", source.path, path, finish=True, limit=limit))
 
     async def copy(self, artifact: Artifact, key: str) -> Artifact:
@@ -171,7 +171,10 @@ class RemoteStore:
         raise NotImplementedError("not every file system renames; traits.rename is False")
 
     async def delete(self, keys: Sequence[str]) -> None:
-        await for_each(keys, DELETES, self._delete_one)
+        await for_each([key for key in keys if not key.endswith("/")], DELETES, self._delete_one)
+        # A directory goes after what was in it.
+        for key in sorted((key for key in keys if key.endswith("/")), key=len, reverse=True):
+            await self._delete_one(key)
 
     async def _delete_one(self, key: str) -> None:
         path = self._path(key)

@@ -32,8 +32,6 @@ log = logging.getLogger(__name__)
 BULK = 1000
 LARGEST_COPY = 5 * 1024**3
 COPY_PART = 512 * 1024**2
-CLOCK_SKEW = 300.0
-"""Seconds that the store's clock may be behind ours when uploads are swept."""
 
 PartCall = Callable[[str, int, int, int], Awaitable[str]]
 """(upload id, number, start, stop) -> the part's ETag."""
@@ -56,8 +54,8 @@ class S3Store:
     async def stat(self, key: str) -> Child:
         return await resolve(key, self._head, self._is_directory)
 
-    async def _head(self, key: str) -> Artifact:
-        told = await self._call(key, "head_object", Key=self._full(key))
+    async def _head(self, key: str, *, shield: bool = False) -> Artifact:
+        told = await self._call(key, "head_object", shield=shield, Key=self._full(key))
         return Artifact(key, told["ETag"], told["ContentLength"], whole_seconds(told["LastModified"]))
 
     async def _is_directory(self, key: str) -> bool:
@@ -77,7 +75,7 @@ class S3Store:
             asked["ContinuationToken"] = told["NextContinuationToken"]
 
     async def read(self, artifact: Artifact, start: int, stop: int) -> bytes:
-        asked = {"Key": self._full(artifact.key), "Range": f"bytes={start}-{stop - 1}", "IfMatch": artifact.version}
+        asked: dict[str, Any] = {"Key": self._full(artifact.key), "Range": f"bytes={start}-{stop - 1}", "IfMatch": artifact.version}
         try:
             data: bytes = await self._ask(artifact.key, self._get, asked, sending=stop - start)
         except NotFound as error:
@@ -93,14 +91,14 @@ class S3Store:
 
         async def send(upload: str, number: int, start: int, stop: int) -> str:
             data = await trio.to_thread.run_sync(read_part, source, start, stop)
-            asked = {"Key": self._full(key), "UploadId": upload, "PartNumber": number, "Body": data}
+            asked: dict[str, Any] = {"Key": self._full(key), "UploadId": upload, "PartNumber": number, "Body": data}
             return str((await self._call(key, "upload_part", sending=part * CONCURRENT, **asked))["ETag"])
 
         return await self._upload(key, user_metadata(source), source.size, part, send)
 
     async def _put(self, key: str, source: Source) -> Artifact:
         data = await trio.to_thread.run_sync(read_part, source, 0, source.size)
-        asked = {"Key": self._full(key), "Body": data, "Metadata": user_metadata(source)}
+        asked: dict[str, Any] = {"Key": self._full(key), "Body": data, "Metadata": user_metadata(source)}
         told = await self._call(key, "put_object", sending=source.size, **asked)
         return Artifact(key, told["ETag"], source.size, _server_time(told))
 
@@ -157,38 +155,38 @@ class S3Store:
             await for_each(ranges(size, part), CONCURRENT, one)
             parts = [{"PartNumber": number, "ETag": tags[number]} for number in sorted(tags)]
             # Once asked for, completion is waited for: cancelled half-way, nobody could say whether the object is there.
-            with trio.CancelScope(shield=True):
-                told = await self._call(key, "complete_multipart_upload", Key=full, UploadId=begun, MultipartUpload={"Parts": parts})
+            await self._call(key, "complete_multipart_upload", shield=True, Key=full, UploadId=begun, MultipartUpload={"Parts": parts})
         except BaseException:
             await self._abort(key, begun)
             raise
-        return Artifact(key, told["ETag"], size, _server_time(told))
+        # The time of such an object is when its upload began, and no answer has said it.
+        return await self._head(key, shield=True)
 
     async def _begin(self, key: str, full: str, metadata: dict[str, str]) -> str:
         # Shielded: the id of an upload that was begun must be known, or it could not be aborted.
-        with trio.CancelScope(shield=True):
-            begun = await self._call(key, "create_multipart_upload", Key=full, Metadata=metadata)
+        begun = await self._call(key, "create_multipart_upload", shield=True, Key=full, Metadata=metadata)
         return str(begun["UploadId"])
 
     async def _abort(self, key: str, upload: str) -> None:
-        with trio.CancelScope(shield=True):
-            try:
-                await self._call(key, "abort_multipart_upload", Key=self._full(key), UploadId=upload)
-            except NotFound:
-                return
-            except StoreMountError as error:
-                log.warning("an unfinished upload of %s is left in the store: %s", key, error)
+        try:
+            await self._call(key, "abort_multipart_upload", shield=True, Key=self._full(key), UploadId=upload)
+        except NotFound:
+            return
+        except StoreMountError as error:
+            log.warning("an unfinished upload of %s is left in the store: %s", key, error)
 
-    async def sweep_uploads(self, key: str, since: float) -> None:
-        """Abort the multipart uploads of `key` begun after `since` (epoch seconds), whoever began them. Failures are logged."""
+    async def sweep_uploads(self, key: str) -> None:
+        """Abort every multipart upload of `key`, even when cancelled. Another writer of this very key has to begin again.
+
+        A failure is logged: the caller is on its way out with the one that led here."""
         full = self._full(key)
         try:
-            told = await self._call(key, "list_multipart_uploads", Prefix=full)
+            told = await self._call(key, "list_multipart_uploads", shield=True, Prefix=full)
         except StoreMountError as error:
             log.warning("an unfinished upload of %s may be left in the store: %s", key, error)
             return
         for upload in told.get("Uploads", ()):
-            if upload["Key"] == full and upload["Initiated"].timestamp() >= since - CLOCK_SKEW:
+            if upload["Key"] == full:
                 await self._abort(key, upload["UploadId"])
 
     async def rename(self, key: str, to: str) -> None:
@@ -237,15 +235,17 @@ class S3Store:
     def _relative(self, full: str) -> str:
         return full[len(self._settings.root) :]
 
-    async def _call(self, what: str, method: str, *, sending: int = 0, **asked: Any) -> dict[str, Any]:
+    async def _call(self, what: str, method: str, *, sending: int = 0, shield: bool = False, **asked: Any) -> dict[str, Any]:
         """One request of botocore's client, on this bucket. `sending` bytes of body get a slow line's time on top of the deadline."""
-        told: dict[str, Any] = await self._ask(what, partial(self._request, method), asked, sending=sending)
+        told: dict[str, Any] = await self._ask(what, partial(self._request, method), asked, sending=sending, shield=shield)
         return told
 
-    async def _ask(self, what: str, request: Callable[[dict[str, Any]], Awaitable[Any]], asked: dict[str, Any], *, sending: int) -> Any:
+    async def _ask(
+        self, what: str, request: Callable[[dict[str, Any]], Awaitable[Any]], asked: dict[str, Any], *, sending: int, shield: bool = False
+    ) -> Any:
         limit = patience(sending, self._deadline)
         try:
-            with trio.fail_after(limit), named(what or self.uri):
+            with trio.fail_after(limit, shield=shield), named(what or self.uri):
                 return await self._asyncio.run(request, asked)
         except trio.TooSlowError as error:
             raise TimedOut(f"{what or self.uri}: no answer within {limit:g} s") from error
