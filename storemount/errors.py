@@ -174,6 +174,8 @@ def may_pass(error: Exception | None) -> bool:
 
 
 EIO = errno.EIO
+ENOTCONN = errno.ENOTCONN
+"""What the kernel says of a mount whose daemon is gone."""
 
 NO_KERNEL_COPY = frozenset({errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL})
 """How copy_file_range(2) says that it cannot share or copy between these two files."""
