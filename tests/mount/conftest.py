@@ -17,7 +17,8 @@ import pytest
 from tests.support.command import Storemount
 from tests.support.mounting import KINDS, PLAIN, Subject, mount_of, mounted, open_outside, plant, temporary_home
 from tests.support.outside import Folder
-from tests.support.servers import S3Server, moto_server
+from tests.support.proxy import Proxy, proxy_to
+from tests.support.servers import BucketClient, S3Server, moto_server
 
 HUNG = 60.0
 """Seconds after which a test's mount counts as hung."""
@@ -49,6 +50,20 @@ def s3_server() -> Iterator[S3Server]:
     """One S3 server for the session; it starts when the first test needs it."""
     with moto_server() as server:
         yield server
+
+
+@pytest.fixture
+def bucket(s3_server: S3Server) -> Iterator[BucketClient]:
+    """A fresh bucket, seen from outside."""
+    with s3_server.client(f"fresh-{next(_numbers)}") as client:
+        yield client.create()
+
+
+@pytest.fixture
+def proxy(s3_server: S3Server) -> Iterator[Proxy]:
+    """The same S3 server at an address that can fail."""
+    with proxy_to(s3_server.endpoint) as relay:
+        yield relay
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.mounting import Subject
+from tests.support.waiting import synced
 
 PLANTED = 2
 
@@ -38,8 +39,7 @@ def test_S11_rmdir_of_a_full_directory(root: Path) -> None:
 def test_S11_deleting_the_last_file_leaves_the_directory(root: Path) -> None:
     (root / "a").mkdir()
     (root / "a/file").write_bytes(b"x")
-    os.fsync(descriptor := os.open(root / "a", os.O_RDONLY))
-    os.close(descriptor)
+    synced(root / "a")
     (root / "a/file").unlink()
     assert os.listdir(root) == ["a"]
     assert os.listdir(root / "a") == []

@@ -12,15 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.mounting import Subject, planted_bytes
+from tests.support.waiting import synced
 
 PLANTED = 4
-
-
-def synced(path: Path) -> None:
-    """Wait until the store has it: what is kept has to survive the upload, not only the staging."""
-    descriptor = os.open(path, os.O_RDONLY)
-    os.fsync(descriptor)
-    os.close(descriptor)
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o755, 0o444, 0o640, 0o4755, 0o1777])

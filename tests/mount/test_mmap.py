@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.mounting import Subject, planted_bytes
+from tests.support.waiting import synced
 
 PLANTED = 4
 
@@ -58,9 +59,7 @@ def test_S5_mapping_outlives_its_descriptor(root: Path, subject: Subject) -> Non
     view.close()
     assert path.read_bytes()[:5] == b"later"
     if subject.outside is not None:
-        descriptor = os.open(path, os.O_RDONLY)
-        os.fsync(descriptor)
-        os.close(descriptor)
+        synced(path)
         assert subject.outside.get(f"{root.name}/file")[:5] == b"later"
 
 

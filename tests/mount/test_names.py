@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.mounting import Subject
+from tests.support.waiting import synced
 
 NAMES = {
     "umlauts": "Größenmaß.txt",
@@ -57,8 +58,7 @@ def test_S1_the_object_has_the_same_name(root: Path, subject: Subject, kind: str
     (root / name).write_bytes(name.encode())
     if subject.outside is None:
         return
-    with open(root / name, "rb") as file:
-        os.fsync(file.fileno())
+    synced(root / name)
     assert subject.outside.get(f"{root.name}/{name}") == name.encode()
 
 
@@ -112,14 +112,11 @@ def test_S2_a_name_that_is_not_utf8(root: Path, subject: Subject) -> None:
 
 
 @pytest.mark.parametrize("name", ["line\nbreak", "tab\there", "bell\x07", "del\x7f"])
-def test_S2_control_characters_are_kept_or_refused_by_name(root: Path, name: str) -> None:
-    """Such a name works like any other, or is refused at creation; it never turns into a different name."""
-    try:
-        (root / name).write_bytes(b"odd")
-        with open(root / name, "rb") as file:
-            os.fsync(file.fileno())
-    except OSError as error:
-        assert error.errno in (errno.EILSEQ, errno.EINVAL)
+def test_S1_control_characters(root: Path, subject: Subject, name: str) -> None:
+    """Such a name works like any other. (A line break does too on S3, but not on the server that is used here.)"""
+    if subject.remote and "\n" in name:
         return
+    (root / name).write_bytes(b"odd")
+    synced(root / name)
     assert os.listdir(root) == [name]
     assert (root / name).read_bytes() == b"odd"

@@ -17,19 +17,24 @@ import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from tests.support.command import Storemount
 from tests.support.outside import Bucket, Folder, Outside
-from tests.support.servers import S3Server
+from tests.support.servers import BucketClient, S3Server
 from tests.support.waiting import exited
 
 _COMPLAINT = re.compile(r"\b(WARNING|ERROR|CRITICAL)\b|Traceback|never awaited|Exception ignored", re.IGNORECASE)
 PLAIN = "plain"
-KINDS = (PLAIN, "local", "s3-native", "s3-fsspec")
+REMOTE = ("s3-native", "s3-fsspec")
+STORES = ("local", *REMOTE)
+KINDS = (PLAIN, *STORES)
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass
@@ -53,20 +58,24 @@ class Mount:
         self.command.must("mount", self.store, str(self.point), "--log-file", str(self.log), "--log-level", "info", *self.options)
         self.pid = int(self.status()["pid"])
 
-    def status(self) -> dict[str, object]:
+    def status(self) -> dict[str, Any]:
         """What `storemount status` says of this mount."""
         said = json.loads(self.command.must("status", str(self.point), "--json"))
-        found: dict[str, object] = said["mounts"][0]
+        found: dict[str, Any] = said["mounts"][0]
         return found
 
     def stop(self) -> None:
         """Unmount through the command: it says success, the daemon is gone, and its log is clean."""
         done = self.command.run("unmount", str(self.point), within=120)
         assert done.returncode == 0, f"unmount ended with {done.returncode}: {done.stdout}{done.stderr}\n{self.tail()}"
+        self.gone()
+        assert not (said := self.complaints()), f"the daemon complained: {said}"
+
+    def gone(self) -> None:
+        """Neither the mount nor its daemon is there any more."""
         assert not self.mounted
         assert exited(self.pid), f"the daemon outlived its mount\n{self.tail()}"
         self.pid = 0
-        assert not (said := self.complaints()), f"the daemon complained: {said}"
 
     @property
     def mounted(self) -> bool:
@@ -176,8 +185,14 @@ def mount_of(command: Storemount, kind: str, outside: Outside, options: Sequence
     if isinstance(outside, Folder):
         return Mount(command, outside.root.as_uri(), options)
     assert isinstance(outside, Bucket)
-    client = outside.client
-    name = command.register(client.name, "s3", client.uri, client.server.attributes())
+    return bucket_mount(command, kind, outside.client, options)
+
+
+def bucket_mount(
+    command: Storemount, kind: str, client: BucketClient, options: Sequence[str] = (), attributes: Mapping[str, str] = NOTHING
+) -> Mount:
+    """A mount (not started) of the bucket. `attributes` of the store replace those of the test server."""
+    name = command.register(f"{client.name}-{kind}", "s3", client.uri, {**client.server.attributes(), **attributes})
     return Mount(command, name, ("--engine", kind.removeprefix("s3-"), *options))
 
 

@@ -10,6 +10,7 @@ import os
 import select
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 INTERVAL = 0.02
 
@@ -34,3 +35,12 @@ def exited(pid: int, within: float = 10.0) -> bool:
         return bool(select.select([watch], [], [], within)[0])
     finally:
         os.close(watch)
+
+
+def synced(path: Path) -> None:
+    """Wait until the store has this file, or everything below this directory (fsync, S7)."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,149 @@
+"""The store goes away while it is mounted: what is here goes on, the rest fails within the deadline, and it heals (S14, S3, S7)."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from storemount.errors import ExitCode
+from tests.support.command import Storemount
+from tests.support.faults import Treatment, garbage, refusal, reset, silence
+from tests.support.mounting import REMOTE, Mount, bucket_mount, mounted
+from tests.support.proxy import Proxy
+from tests.support.servers import BucketClient
+from tests.support.waiting import eventually, synced
+
+DEADLINE = 2.0
+SLACK = 3.0
+OPTIONS = ("--deadline", f"{DEADLINE}s", "--ttl", "60s", "--drain-timeout", "30s")
+GONE = {errno.EIO, errno.ETIMEDOUT, errno.EHOSTUNREACH}
+FAULTS: dict[str, Treatment | None] = {
+    "refused": None,
+    "silent": silence,
+    "reset": reset,
+    "slow down": refusal("503 Slow Down", "SlowDown"),
+    "broken": refusal("500 Internal Server Error", "InternalError"),
+    "garbage": garbage,
+}
+ANY = r"WARNING storemount\."
+"""During an outage the log warns; it has no traceback."""
+
+
+def strike(proxy: Proxy, fault: str) -> None:
+    treatment = FAULTS[fault]
+    proxy.refuse() if treatment is None else proxy.become(treatment)
+
+
+@pytest.fixture(params=REMOTE)
+def mount(request: pytest.FixtureRequest, bucket: BucketClient, proxy: Proxy, storemount: Storemount) -> Iterator[Mount]:
+    """A mounted bucket behind the proxy: `known` has been read, `d/unread` has not, `unlisted/` has not been looked into."""
+    bucket.put("known", b"was read before")
+    bucket.put("d/unread", b"was not")
+    bucket.put("unlisted/file", b"x")
+    with mounted(bucket_mount(storemount, request.param, bucket, OPTIONS, {"endpoint": proxy.endpoint})) as running, running.watched(90):
+        running.expect(ANY)
+        assert sorted(os.listdir(running.point)) == ["d", "known", "unlisted"]
+        assert os.listdir(running.point / "d") == ["unread"]
+        assert (running.point / "known").read_bytes() == b"was read before"
+        yield running
+
+
+def failure(act: Callable[[], object]) -> tuple[int | None, float]:
+    """The errno that `act` ends with, and after how many seconds."""
+    start = time.monotonic()
+    try:
+        act()
+    except OSError as error:
+        return error.errno, time.monotonic() - start
+    return None, time.monotonic() - start
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_S14_an_outage(mount: Mount, bucket: BucketClient, proxy: Proxy, fault: str) -> None:
+    point = mount.point
+    strike(proxy, fault)
+    assert (point / "known").read_bytes() == b"was read before"
+    (point / "new").write_bytes(b"written meanwhile")
+    assert (point / "new").read_bytes() == b"written meanwhile"
+    with open(point / "known", "ab") as file:
+        file.write(b", and added to")
+    questions = (
+        (point / "d/unread").read_bytes,
+        lambda: os.listdir(point / "unlisted"),
+        lambda: (point / "unlisted/file").stat(),
+        lambda: synced(point / "new"),
+    )
+    with ThreadPoolExecutor(len(questions)) as pool:
+        for number, seconds in pool.map(failure, questions):
+            assert number in GONE, number
+            assert seconds < DEADLINE + SLACK
+    assert "new" not in bucket.list()
+    proxy.become(proxy.forward)
+    assert eventually(lambda: failure((point / "d/unread").read_bytes)[0] is None, 10)
+    assert (point / "d/unread").read_bytes() == b"was not"
+    assert eventually(lambda: os.listdir(point / "unlisted") == ["file"], 10)
+    assert eventually(lambda: bucket.list().keys() >= {"new"}, 10)
+    synced(point)
+    assert bucket.get("new") == b"written meanwhile"
+    assert bucket.get("known") == b"was read before, and added to"
+
+
+def test_S3_refused_credentials_are_no_empty_directory(mount: Mount, proxy: Proxy) -> None:
+    proxy.become(refusal("403 Forbidden", "AccessDenied"))
+    assert failure(lambda: os.listdir(mount.point / "unlisted"))[0] == errno.EACCES
+    assert failure((mount.point / "d/unread").read_bytes)[0] == errno.EACCES
+    assert failure((mount.point / "unlisted/file").stat)[0] == errno.EACCES
+
+
+def test_S3_a_missing_bucket_is_no_empty_directory(mount: Mount, proxy: Proxy) -> None:
+    proxy.become(refusal("404 Not Found", "NoSuchBucket"))
+    assert failure(lambda: os.listdir(mount.point / "unlisted"))[0] == errno.EIO
+    assert failure((mount.point / "unlisted/file").stat)[0] == errno.EIO
+
+
+def test_S6_an_upload_that_is_cut_is_done_again(mount: Mount, bucket: BucketClient, proxy: Proxy) -> None:
+    """The connection breaks in the middle of a large upload; in the end the object is whole and no upload is left open."""
+    data = os.urandom(1 << 20) * 40
+    cut = threading.Event()
+
+    def cut_off(connection: socket.socket) -> None:
+        connection.recv(1 << 16)
+        cut.set()
+
+    proxy.become(cut_off)
+    with open(mount.point / "large", "wb") as file:
+        file.write(data)
+    assert cut.wait(10)
+    assert "large" not in bucket.list()
+    proxy.become(proxy.forward)
+    assert eventually(lambda: failure(lambda: synced(mount.point / "large"))[0] is None, 30)
+    assert bucket.get("large") == data
+    assert eventually(lambda: bucket.uploads() == [], 10)
+
+
+@pytest.mark.parametrize("kind", REMOTE)
+def test_S8_unmount_during_an_outage_names_what_is_left(kind: str, bucket: BucketClient, proxy: Proxy, storemount: Storemount) -> None:
+    """Past the drain time-out the command fails, names the file, and its bytes are kept on disk."""
+    options = ("--deadline", "1s", "--drain-timeout", "2s")
+    mount = bucket_mount(storemount, kind, bucket, options, {"endpoint": proxy.endpoint})
+    with mounted(mount):
+        mount.start() if not mount.pid else None
+        (mount.point / "first").write_bytes(b"got through")
+        synced(mount.point)
+        assert os.listdir(mount.point) == ["first"]
+        proxy.refuse()
+        (mount.point / "precious").write_bytes(b"must not be lost")
+        done = storemount.run("unmount", str(mount.point), within=60)
+        assert done.returncode == ExitCode.NOT_DRAINED
+        assert "precious" in done.stderr + done.stdout
+        mount.gone()
+    kept = [path for path in (storemount.home / "state").rglob("*") if path.is_file() and b"must not be lost" in path.read_bytes()]
+    assert kept
+    assert set(bucket.list()) == {"first"}

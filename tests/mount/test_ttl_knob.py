@@ -1,0 +1,74 @@
+"""The two ends of the freshness knob: --ttl 0 asks each time, --immutable never again (S3)."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tests.support.command import Storemount
+from tests.support.mounting import REMOTE, STORES, bucket_mount, mount_of, mounted, open_outside
+from tests.support.proxy import Proxy
+from tests.support.servers import BucketClient
+
+
+@pytest.mark.parametrize("kind", STORES)
+def test_S3_ttl_0_shows_changes_at_once(kind: str, request: pytest.FixtureRequest, storemount: Storemount) -> None:
+    server = request.getfixturevalue("s3_server") if kind in REMOTE else None
+    outside = open_outside(kind, storemount.home, server, f"ttl-0-{kind}")
+    with mounted(mount_of(storemount, kind, outside, ("--ttl", "0"))) as mount, mount.watched(60):
+        assert os.listdir(mount.point) == []
+        for version in (b"one", b"second", b"3"):
+            outside.put("file", version)
+            assert (mount.point / "file").read_bytes() == version
+            assert (mount.point / "file").stat().st_size == len(version)
+            assert os.listdir(mount.point) == ["file"]
+        outside.delete("file")
+        assert not (mount.point / "file").exists()
+        assert os.listdir(mount.point) == []
+    outside.close()
+
+
+@pytest.mark.parametrize("kind", REMOTE)
+def test_S3_immutable_never_asks_again(kind: str, bucket: BucketClient, proxy: Proxy, storemount: Storemount) -> None:
+    """Once looked at, listings, attributes, absent names and small contents cost no request."""
+    for key in ("file", "d/inside"):
+        bucket.put(key, key.encode())
+    with mounted(bucket_mount(storemount, kind, bucket, ("--immutable",), {"endpoint": proxy.endpoint})) as mount, mount.watched(60):
+
+        def look() -> tuple[object, ...]:
+            root = mount.point
+            return sorted(os.listdir(root)), (root / "file").read_bytes(), (root / "d/inside").stat().st_size, (root / "absent").exists()
+
+        first = look()
+        assert first == (["d", "file"], b"file", 8, False)
+        bucket.put("file", b"changed")
+        before = proxy.connections
+        assert [look() for _ in range(20)] == [first] * 20
+        assert proxy.connections == before
+
+
+@pytest.mark.parametrize("kind", REMOTE)
+def test_listing_costs_one_request_per_thousand_keys(kind: str, bucket: BucketClient, proxy: Proxy, storemount: Storemount) -> None:
+    """`ls -l` of a large directory asks for its pages, and never for an entry."""
+    for number in range(1100):
+        bucket.put(f"d/{number}")
+    with mounted(bucket_mount(storemount, kind, bucket, (), {"endpoint": proxy.endpoint})) as mount, mount.watched(60):
+        (mount.point / "d").stat()
+        before = proxy.connections
+        with os.scandir(mount.point / "d") as entries:
+            assert sum(entry.stat().st_size == 0 for entry in entries) == 1100
+        assert proxy.connections - before <= 3
+
+
+@pytest.mark.parametrize("kind", REMOTE)
+def test_small_file_costs_one_get(kind: str, bucket: BucketClient, proxy: Proxy, storemount: Storemount) -> None:
+    """Reading a listed file: one request, and none the second time."""
+    for number in range(20):
+        bucket.put(f"d/{number}", b"small")
+    with mounted(bucket_mount(storemount, kind, bucket, (), {"endpoint": proxy.endpoint})) as mount, mount.watched(60):
+        names = os.listdir(mount.point / "d")
+        before = proxy.connections
+        for _ in range(2):
+            assert all((mount.point / "d" / name).read_bytes() == b"small" for name in names)
+        assert proxy.connections - before <= len(names)
