@@ -1,0 +1,78 @@
+"""The S3 server of the benchmark, and how many requests it answered.
+
+What it is: `scripts/emulators` as a context, or the server that the environment names; and radosgw's access log, counted.
+What it is not: a counter for other servers; where there is no log there are no counts.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmark.stores import AGENT, Bucket, Endpoint
+from benchmark.subjects import REPOSITORY
+
+_SCRIPT = str(REPOSITORY / "scripts" / "emulators")
+_LINE = re.compile(rb' beast: .*"([A-Z]+) ([^ "]*) HTTP[^"]*" \d+ \d+ - ("[^"]*"|-)')
+_QUIET = 0.2
+
+
+@contextmanager
+def bucket(work: Path) -> Iterator[Bucket]:
+    """The bucket that the environment describes (as `scripts/emulators up` prints it), else one on a server of our own."""
+    if "S3_BUCKET" in os.environ:
+        yield Bucket(Endpoint.of(os.environ))
+        return
+    home = str(work / "server")
+    try:
+        done = subprocess.run(
+            [_SCRIPT, "up", home, str(_free_port())], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=True
+        )
+        lines = (line.partition("=") for line in done.stdout.splitlines())
+        yield Bucket(Endpoint.of({name: value for name, _, value in lines}))
+    finally:
+        subprocess.run([_SCRIPT, "down", home], stdin=subprocess.DEVNULL, check=True)
+
+
+def _free_port() -> int:
+    """A port that is free together with the next one."""
+    while True:
+        with socket.socket() as first, socket.socket() as second:
+            first.bind(("127.0.0.1", 0))
+            port: int = first.getsockname()[1]
+            try:
+                second.bind(("127.0.0.1", port + 1))
+            except OSError:
+                continue
+            return port
+
+
+class RequestLog:
+    """What the server has answered since the last look, by method; listings apart."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._read = path.stat().st_size
+
+    def take(self) -> Counter[str]:
+        """Requests since the last call, without those of our own client. Waits until the log has been quiet for a moment."""
+        size = -1
+        while size != (size := self._path.stat().st_size):
+            time.sleep(_QUIET)
+        with self._path.open("rb") as file:
+            file.seek(self._read)
+            lines = file.read(size - self._read)
+        self._read = size
+        return Counter(_kind(*match) for match in _LINE.findall(lines) if AGENT.encode() not in match[2])
+
+
+def _kind(method: bytes, target: bytes, _agent: bytes) -> str:
+    listing = method == b"GET" and re.search(rb"[?&](list-type|delimiter|prefix|max-keys|marker)=", target)
+    return "LIST" if listing else method.decode()
