@@ -107,13 +107,14 @@ class NativeStore:
         if key.endswith("/"):
             return await self._mark(key)
         if source.size <= SINGLE_PUT:
-            await self._finish(key, partial(self._put, key, source))
+            await self._finish(partial(self._put, key, source))
         else:
             await self._upload(key, source)
         return await self._head(key, shield=True)
 
     async def _mark(self, key: str) -> Artifact:
-        await self._finish(key, partial(self._operator.create_dir, key))
+        with named(key):
+            await self._finish(partial(self._operator.create_dir, key))
         row = await self._first_row(key, shield=True)
         if row is None or row.artifact is None:
             raise Changed(f"{key}: the directory was removed while it was made")
@@ -121,11 +122,12 @@ class NativeStore:
 
     def _put(self, key: str, source: Source) -> None:
         data = read_part(source, 0, source.size)
-        self._writing(source.size).write(key, data, user_metadata=user_metadata(source))
+        with named(key):
+            self._writing(source.size).write(key, data, user_metadata=user_metadata(source))
 
     async def _upload(self, key: str, source: Source) -> None:
         try:
-            await self._finish(key, partial(self._send_parts, key, source))
+            await self._finish(partial(self._send_parts, key, source))
         except BaseException:
             await self._botocore.sweep_uploads(key)
             raise
@@ -133,13 +135,17 @@ class NativeStore:
     def _send_parts(self, key: str, source: Source) -> None:
         part = part_size(source.size)
         operator = self._writing(part * CONCURRENT)
-        writer = operator.open(key, "wb", chunk=part, concurrent=CONCURRENT, user_metadata=user_metadata(source))
+        with named(key):
+            writer = operator.open(key, "wb", chunk=part, concurrent=CONCURRENT, user_metadata=user_metadata(source))
         for _, start, stop in ranges(source.size, part):
             trio.from_thread.check_cancelled()
-            writer.write(read_part(source, start, stop))
+            data = read_part(source, start, stop)
+            with named(key):
+                writer.write(data)
         trio.from_thread.check_cancelled()
         # Not a `with` block: only here, where all is written, may it be closed; a writer that is dropped publishes nothing.
-        writer.close()
+        with named(key):
+            writer.close()
 
     def _writing(self, in_flight: int) -> opendal.Operator:
         """An operator that gives a slow line the time for so many bytes."""
@@ -183,10 +189,9 @@ class NativeStore:
         except trio.TooSlowError as error:
             raise TimedOut(f"{key}: no answer within {limit:g} s") from error
 
-    async def _finish(self, key: str, call: Callable[[], R]) -> R:
+    async def _finish(self, call: Callable[[], R]) -> R:
         """`call`, which changes the store, in a worker thread that is waited for to its end; the client's own time-outs bound it."""
-        with named(key):
-            return await trio.to_thread.run_sync(call, limiter=self._threads)
+        return await trio.to_thread.run_sync(call, limiter=self._threads)
 
     async def _ask(self, prefix: str, call: Callable[[], Awaitable[R]], *, shield: bool = False) -> R:
         """`call` on the asyncio loop, within the deadline."""

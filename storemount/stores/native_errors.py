@@ -11,19 +11,17 @@ import contextlib
 import re
 from collections.abc import Iterator
 
-from opendal import exceptions
-
 from storemount.errors import Changed, Corrupt, Denied, Invalid, NotFound, StoreMountError, TimedOut, Unavailable, Unreachable, Unsupported
 from storemount.stores.s3errors import s3_error
 
-_TYPES: dict[type[Exception], type[StoreMountError]] = {
-    exceptions.NotFound: NotFound,
-    exceptions.PermissionDenied: Denied,
-    exceptions.ConditionNotMatch: Changed,
-    exceptions.RangeNotSatisfied: Corrupt,
-    exceptions.RateLimited: Unavailable,
-    exceptions.Unsupported: Unsupported,
-    exceptions.ConfigInvalid: Invalid,
+_KINDS: dict[str, type[StoreMountError]] = {
+    "NotFound": NotFound,
+    "PermissionDenied": Denied,
+    "ConditionNotMatch": Changed,
+    "RangeNotSatisfied": Corrupt,
+    "RateLimited": Unavailable,
+    "Unsupported": Unsupported,
+    "ConfigInvalid": Invalid,
 }
 # The client has one exception for all of these, and says which it was only in its words.
 _WORDS: tuple[tuple[str, type[StoreMountError]], ...] = (
@@ -34,7 +32,6 @@ _WORDS: tuple[tuple[str, type[StoreMountError]], ...] = (
     ("too much data", Corrupt),
     ("BytesRange::advance", Corrupt),
     ("invalid HTTP version", Corrupt),
-    ("loading credential", Denied),
     ("credential", Denied),
 )
 
@@ -44,7 +41,8 @@ def translate(error: Exception, what: str) -> StoreMountError:
     text = str(error).partition("Backtrace:")[0]
     if code := re.search(r'S3Error { code: "(\w+)"', text):
         return s3_error(what, code[1], _status(text))
-    if kind := _TYPES.get(type(error)):
+    # A file object raises OSErrors that begin with the kind; an operator raises a type of that name.
+    if kind := _KINDS.get(type(error).__name__) or _KINDS.get(text.partition(" ")[0]):
         return kind(f"{what}: {_first_line(text)}")
     if status := _status(text):
         return s3_error(what, "", status)
@@ -54,10 +52,10 @@ def translate(error: Exception, what: str) -> StoreMountError:
 
 @contextlib.contextmanager
 def named(what: str) -> Iterator[None]:
-    """Exceptions of OpenDAL leave under the names of `errors`; a local disk's OSError passes as it is."""
+    """Exceptions of OpenDAL leave under the names of `errors`. Nothing but OpenDAL may be called in such a block."""
     try:
         yield
-    except (StoreMountError, OSError):
+    except StoreMountError:
         raise
     except Exception as error:
         raise translate(error, what) from error

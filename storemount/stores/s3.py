@@ -49,7 +49,7 @@ class S3Store:
         self._session: Any = None
 
     async def check(self) -> None:
-        await self._call("", "list_objects_v2", Prefix=self._settings.root, MaxKeys=1)
+        await self._listing("", Prefix=self._settings.root, MaxKeys=1)
 
     async def stat(self, key: str) -> Child:
         return await resolve(key, self._head, self._is_directory)
@@ -59,7 +59,7 @@ class S3Store:
         return Artifact(key, told["ETag"], told["ContentLength"], whole_seconds(told["LastModified"]))
 
     async def _is_directory(self, key: str) -> bool:
-        told = await self._call(key, "list_objects_v2", Prefix=self._full(key) + "/", MaxKeys=1)
+        told = await self._listing(key, Prefix=self._full(key) + "/", MaxKeys=1)
         return bool(told.get("Contents"))
 
     async def list(self, prefix: str, *, recursive: bool = False) -> AsyncGenerator[Sequence[Child], None]:
@@ -67,12 +67,19 @@ class S3Store:
         if not recursive:
             asked["Delimiter"] = "/"
         while True:
-            told = await self._call(prefix, "list_objects_v2", **asked)
+            told = await self._listing(prefix, **asked)
             if rows := _rows(told, prefix, len(asked["Prefix"])):
                 yield rows
             if not told["IsTruncated"]:
                 return
             asked["ContinuationToken"] = told["NextContinuationToken"]
+
+    async def _listing(self, what: str, **asked: Any) -> dict[str, Any]:
+        """A page of a listing. Raises Corrupt for an answer that is none: botocore would take any XML for an empty one."""
+        told = await self._call(what, "list_objects_v2", **asked)
+        if "IsTruncated" not in told:
+            raise Corrupt(f"{what or self.uri}: the answer is not a listing")
+        return told
 
     async def read(self, artifact: Artifact, start: int, stop: int) -> bytes:
         asked: dict[str, Any] = {"Key": self._full(artifact.key), "Range": f"bytes={start}-{stop - 1}", "IfMatch": artifact.version}

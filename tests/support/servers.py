@@ -35,7 +35,14 @@ class S3Server:
 
     endpoint: str
     key: str = "testing"
-    secret: str = "testing-secret"
+    secret: str = field(default="testing-secret", repr=False)
+    process: subprocess.Popen[str] | None = field(default=None, repr=False)
+
+    def kill(self) -> None:
+        """End the server at once; what it held is lost."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
 
     def client(self, bucket: str) -> BucketClient:
         return BucketClient(self, bucket)
@@ -55,7 +62,7 @@ def moto_server(*, port: int = 0, environ: Mapping[str, str] | None = None) -> I
     ) as process:
         assert process.stderr is not None
         try:
-            yield S3Server(_announced(process.stderr))
+            yield S3Server(_announced(process.stderr), process=process)
         finally:
             process.kill()
             process.wait()
@@ -71,7 +78,7 @@ def guarded_moto_server() -> Iterator[S3Server]:
         iam.put_user_policy(UserName="tester", PolicyName="all-of-s3", PolicyDocument=json.dumps(_POLICY))
         made = iam.create_access_key(UserName="tester")["AccessKey"]
         iam.close()
-        yield S3Server(server.endpoint, made["AccessKeyId"], made["SecretAccessKey"])
+        yield S3Server(server.endpoint, made["AccessKeyId"], made["SecretAccessKey"], server.process)
 
 
 def _announced(log: IO[str]) -> str:
