@@ -41,9 +41,10 @@ def peak_mib(mount: Mount) -> float:
 
 def differences(found: Model, expected: Model) -> list[str]:
     """Names that are missing, too many, or differ in content; each says which."""
-    kinds = {name: "missing" for name in expected.keys() - found.keys()} | {name: "too many" for name in found.keys() - expected.keys()}
-    kinds |= {name: "differs" for name in found.keys() & expected.keys() if found[name] != expected[name]}
-    return sorted(f"{name}: {kind}" for name, kind in kinds.items())
+    missing = [f"{name} is missing" for name in expected.keys() - found.keys()]
+    extra = [f"{name} is too many" for name in found.keys() - expected.keys()]
+    differs = [f"{name} differs" for name in found.keys() & expected.keys() if found[name] != expected[name]]
+    return sorted(missing + extra + differs)
 
 
 def on_disk(root: Path) -> Model:

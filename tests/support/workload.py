@@ -119,9 +119,8 @@ class Worker:
         """The listing and the sizes agree with the model."""
         found = {str(path.relative_to(self.home)): path.stat().st_size for path in self.home.rglob("*") if path.is_file()}
         expected = {name: len(data) for name, data in self.model.items()}
-        assert found == expected, (
-            f"{self.home} at step {self.steps}: listed and expected differ by {sorted(found.items() ^ expected.items())}"
-        )
+        extra, missing = sorted(found.items() - expected.items()), sorted(expected.items() - found.items())
+        assert found == expected, f"{self.home} at step {self.steps}: listed {extra}, has {missing}"
 
     def read_common(self) -> None:
         if self.common is not None:
