@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 
@@ -23,7 +23,8 @@ from typing import Protocol
 class Artifact:
     """One version of one object.
 
-    `version` is the store's token for this content (ETag, generation, inode+mtime): equal tokens mean equal bytes.
+    `version` is the store's token for this content (ETag, generation, inode+mtime): equal tokens mean equal bytes. What identifies
+    the bytes (key, version, size) is what artifacts are compared by: a HEAD and a listing may round the time differently.
     `size` in bytes, `mtime_ns` in nanoseconds since the epoch. `mode` is the full st_mode where the store carries it
     (a symbolic link is an artifact whose mode says so and whose bytes are its target), None where it does not.
     """
@@ -31,8 +32,8 @@ class Artifact:
     key: str
     version: str
     size: int
-    mtime_ns: int
-    mode: int | None = None
+    mtime_ns: int = field(compare=False)
+    mode: int | None = field(default=None, compare=False)
 
     @property
     def is_symlink(self) -> bool:
@@ -72,7 +73,8 @@ class Traits:
 
     `rename`: has the `rename` verb, atomic for files and directories. `modes`: keeps st_mode (and so symbolic links). `local_files`:
     `open_local` gives a descriptor for a version. `max_key_bytes`: longest key, in UTF-8 bytes. `bytes_names`: names that are not UTF-8
-    can be held. `lazy`: what a write left is durable only after `sync`. `real_directories`: a directory exists by itself, and does not need a marker to survive its last file.
+    can be held. `lazy`: what a write left is durable only after `sync`. `real_directories`: a directory exists by itself, and does not
+    need a marker to survive its last file.
     """
 
     engine: str

@@ -56,7 +56,7 @@ class S3Store:
 
     async def _head(self, key: str, *, shield: bool = False) -> Artifact:
         told = await self._call(key, "head_object", shield=shield, Key=self._full(key))
-        return Artifact(key, told["ETag"], told["ContentLength"], whole_seconds(told["LastModified"]))
+        return Artifact(key, _tag(told), told["ContentLength"], whole_seconds(told["LastModified"]))
 
     async def _is_directory(self, key: str) -> bool:
         told = await self._listing(key, Prefix=self._full(key) + "/", MaxKeys=1)
@@ -107,7 +107,7 @@ class S3Store:
         data = await trio.to_thread.run_sync(read_part, source, 0, source.size)
         asked: dict[str, Any] = {"Key": self._full(key), "Body": data, "Metadata": user_metadata(source)}
         told = await self._call(key, "put_object", sending=source.size, **asked)
-        return Artifact(key, told["ETag"], source.size, _server_time(told))
+        return Artifact(key, _tag(told), source.size, _server_time(told))
 
     async def copy(self, artifact: Artifact, key: str) -> Artifact:
         if artifact.size > LARGEST_COPY:
@@ -116,10 +116,10 @@ class S3Store:
         made = told["CopyObjectResult"]
         # Some servers copy without looking at the condition. An equal ETag shows that the right version was copied; another one
         # can also come of the origin having had parts, so the origin is asked.
-        if made["ETag"] != artifact.version and not await self._is_current(artifact):
+        if _tag(made) != artifact.version and not await self._is_current(artifact):
             await self.delete([key])
             raise Changed(artifact.key)
-        return Artifact(key, made["ETag"], artifact.size, whole_seconds(made["LastModified"]), artifact.mode)
+        return Artifact(key, _tag(made), artifact.size, whole_seconds(made["LastModified"]), artifact.mode)
 
     async def _copy_in_parts(self, artifact: Artifact, key: str) -> Artifact:
         told = await self._pinned(artifact, "head_object", Key=self._full(artifact.key), IfMatch=artifact.version)
@@ -294,8 +294,14 @@ def _rows(told: dict[str, Any], prefix: str, skip: int) -> list[Child]:
     rows = [Child(found["Prefix"][skip:].removesuffix("/"), None) for found in told.get("CommonPrefixes", ())]
     for found in told.get("Contents", ()):
         name = found["Key"][skip:]
-        rows.append(Child(name, Artifact(prefix + name, found["ETag"], found["Size"], whole_seconds(found["LastModified"]))))
+        rows.append(Child(name, Artifact(prefix + name, _tag(found), found["Size"], whole_seconds(found["LastModified"]))))
     return rows
+
+
+def _tag(told: dict[str, Any]) -> str:
+    """The ETag as a condition wants it: in quotes, which some servers forget in some answers."""
+    tag = str(told["ETag"])
+    return tag if tag.endswith('"') else f'"{tag}"'
 
 
 def _server_time(told: dict[str, Any]) -> int:

@@ -108,16 +108,21 @@ def no_instance_metadata(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def moto() -> Iterator[S3Server]:
+def s3_server() -> Iterator[S3Server]:
+    """moto, or the server that STOREMOUNT_TEST_S3 names: "URL KEY SECRET"."""
+    if named := os.environ.get("STOREMOUNT_TEST_S3"):
+        yield S3Server(*named.split())
+        return
     with moto_server() as server:
         yield server
 
 
 @pytest.fixture
-def bucket(moto: S3Server) -> Iterator[BucketClient]:
-    """A fresh, empty bucket."""
-    with moto.client(f"bucket-{next(_numbers)}") as client:
+def bucket(s3_server: S3Server) -> Iterator[BucketClient]:
+    """A fresh, empty bucket, removed afterwards."""
+    with s3_server.client(f"bucket-{os.getpid()}-{next(_numbers)}") as client:
         yield client.create()
+        client.remove()
 
 
 def s3_store(server: S3Server, path: str, engine: str, *, deadline: float = 10.0) -> ArtifactStore:

@@ -387,8 +387,8 @@ async def test_a_prefix_is_a_root(engine: str, bucket: BucketClient, source: Sou
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-async def test_s3_a_missing_bucket_is_not_a_missing_key(engine: str, moto: S3Server, source: SourceMaker) -> None:
-    store = s3_store(moto, "s3://never-made", engine)
+async def test_s3_a_missing_bucket_is_not_a_missing_key(engine: str, s3_server: S3Server, source: SourceMaker) -> None:
+    store = s3_store(s3_server, "s3://never-made", engine)
     with pytest.raises(MissingStore):
         await store.check()
     with pytest.raises(MissingStore):

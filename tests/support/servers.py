@@ -130,6 +130,11 @@ class BucketClient:
         self._s3.create_bucket(Bucket=self.name)
         return self
 
+    def remove(self) -> None:
+        """Delete the bucket with all that is in it."""
+        self.delete(*self.list())
+        self._s3.delete_bucket(Bucket=self.name)
+
     def put(self, key: str, data: bytes = b"", metadata: Mapping[str, str] | None = None) -> str:
         """Write an object; its ETag."""
         return str(self._s3.put_object(Bucket=self.name, Key=key, Body=data, Metadata=dict(metadata or {}))["ETag"])
@@ -149,6 +154,7 @@ class BucketClient:
 
     def delete(self, *keys: str) -> None:
         for key in keys:
+            # One by one: a bulk request cannot carry every key.
             self._s3.delete_object(Bucket=self.name, Key=key)
 
     def list(self, prefix: str = "") -> dict[str, int]:
