@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from storemount.stores.flavors import FLAVORS, Attribute, without_password
+from storemount.stores.flavors import FLAVORS, Attribute
+from storemount.stores.uri import without_password
 
 REFERENCE = "env:"
 HIDDEN = "***"

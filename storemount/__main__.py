@@ -1,0 +1,5 @@
+"""`python -m storemount`."""
+
+from storemount.cli import main
+
+main()

@@ -1,0 +1,142 @@
+"""`storemount artifact-store`: the registry's words, which are ZenML's.
+
+What it is: register, list, describe, update, remove-attribute, rename, delete, and the list of flavors.
+What it is not: the rules; those are the registry's and the flavors'. No command here talks to a store.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from storemount.cli import attributes
+from storemount.cli.session import registry
+from storemount.cli.table import print_table
+from storemount.entry import Entry, Level
+from storemount.stores.flavors import FLAVORS
+
+_ANYTHING = {"ignore_unknown_options": True}
+"""Each flavor has its own attributes, so click lets every option through."""
+
+_EPILOG = """\b
+Examples:
+  storemount artifact-store register s3_store -f s3 --path s3://my_bucket
+  storemount artifact-store register minio -f s3 --path s3://models \\
+      --endpoint=http://127.0.0.1:9000 --key=env:MINIO_KEY --secret=@~/.minio-secret
+  storemount store list
+"""
+
+
+def _words(example: str) -> str:
+    return f"\b\nExample:\n  storemount artifact-store {example}\n"
+
+
+def _system(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds --system, as the argument `level`."""
+    return click.option(
+        "--system", "level", flag_value=Level.SYSTEM, type=Level, default=Level.USER, help="The machine's registry instead of this user's."
+    )(command)
+
+
+@click.group(epilog=_EPILOG)
+def artifact_store() -> None:
+    """Name stores, to mount them by name (short: store).
+
+    A value @FILE is that file's content; env:NAME is looked up when the store is mounted. So no secret needs to stand on a command line,
+    where ps shows it.
+    """
+
+
+@artifact_store.command(
+    context_settings=_ANYTHING, epilog=_words("register s3_store -f s3 --path s3://my_bucket --key=env:AWS_KEY --secret=@secret.txt")
+)
+@click.argument("name")
+@click.option("-f", "--flavor", required=True, help="What kind of store it is; see `flavor list`.")
+@click.option("--path", required=True, help="The store's root: a folder or a URI.")
+@_system
+@click.argument("others", nargs=-1, type=click.UNPROCESSED, metavar="[--KEY=VALUE]...")
+def register(name: str, flavor: str, path: str, level: Level, others: tuple[str, ...]) -> None:
+    """Give a store a name."""
+    registry().register(Entry(name, flavor, attributes.read(path), level, attributes.pairs(others)))
+    click.echo(f"Successfully registered artifact_store `{name}`.")
+
+
+@artifact_store.command("list", epilog=_words("list --json"))
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def list_stores(as_json: bool) -> None:
+    """List the stores that can be mounted by name."""
+    entries = registry().entries().values()
+    if as_json:
+        rows = [{"name": entry.name, "flavor": entry.flavor, "registry": entry.level, **entry.shown()} for entry in entries]
+        click.echo(json.dumps({"version": 1, "stores": rows}, indent=2))
+    else:
+        print_table(("NAME", "FLAVOR", "PATH", "REGISTRY"), [(e.name, e.flavor, e.shown()["path"], e.level) for e in entries])
+
+
+@artifact_store.command(epilog=_words("describe s3_store"))
+@click.argument("name")
+def describe(name: str) -> None:
+    """Show what a store was told; its secrets as ***."""
+    entry = registry().entry(name)
+    click.echo(f"Artifact store '{name}' of flavor '{entry.flavor}' ({entry.level} registry)")
+    print_table(("COMPONENT_PROPERTY", "VALUE"), [(key.upper(), value) for key, value in entry.shown().items()])
+
+
+@artifact_store.command(context_settings=_ANYTHING, epilog=_words("update s3_store --region=eu-central-1"))
+@click.argument("name")
+@_system
+@click.argument("others", nargs=-1, type=click.UNPROCESSED, metavar="--KEY=VALUE...", required=True)
+def update(name: str, level: Level, others: tuple[str, ...]) -> None:
+    """Change what a store was told."""
+    registry().update(name, level, attributes.pairs(others))
+    click.echo(f"Successfully updated artifact store `{name}`.")
+
+
+@artifact_store.command("remove-attribute", context_settings=_ANYTHING, epilog=_words("remove-attribute s3_store --region"))
+@click.argument("name")
+@_system
+@click.argument("others", nargs=-1, type=click.UNPROCESSED, metavar="--KEY...", required=True)
+def remove_attribute(name: str, level: Level, others: tuple[str, ...]) -> None:
+    """Take attributes away from a store."""
+    registry().update(name, level, dict.fromkeys(attributes.names(others)))
+    click.echo(f"Successfully updated artifact store `{name}`.")
+
+
+@artifact_store.command(epilog=_words("rename s3_store production"))
+@click.argument("old")
+@click.argument("new")
+@_system
+def rename(old: str, new: str, level: Level) -> None:
+    """Give a store another name."""
+    registry().rename(old, new, level)
+    click.echo(f"Successfully renamed artifact store `{old}` to `{new}`.")
+
+
+@artifact_store.command(epilog=_words("delete s3_store"))
+@click.argument("name")
+@_system
+def delete(name: str, level: Level) -> None:
+    """Forget a store's name. What is in the store is not touched."""
+    registry().delete(name, level)
+    click.echo(f"Deleted artifact store: {name}")
+
+
+@artifact_store.group(epilog=_words("flavor list"))
+def flavor() -> None:
+    """The kinds of stores."""
+
+
+@flavor.command("list", epilog=_words("flavor list"))
+def list_flavors() -> None:
+    """List the kinds of stores, and the attributes of each."""
+    rows = [
+        (one.name, " ".join(scheme or "/PATH" for scheme in one.schemes) or "any of fsspec", " ".join(one.engines), one.summary)
+        for one in FLAVORS.values()
+    ]
+    print_table(("FLAVOR", "PATH", "ENGINES", "WHAT"), rows)
+    for one in FLAVORS.values():
+        for attribute in one.attributes:
+            click.echo(f"\n{one.name} --{attribute.name}{' (secret)' if attribute.secret else ''}\n    {attribute.help}")

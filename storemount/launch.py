@@ -1,0 +1,76 @@
+"""From what somebody asked for to a served mount.
+
+What it is: the store looked up, the checks in their order, and the call of the daemon.
+What it is not: the daemon, or words on a terminal. `daemon`, trio and pyfuse3 are imported only where the mount is served: after the
+fork, if there is one.
+Invariants: nothing is made before every check has passed. A password is never taken from the command line, where `ps` shows it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from storemount import mountpoint
+from storemount.background import run_in_background
+from storemount.config import MountSettings, Places, private_folder
+from storemount.entry import Level
+from storemount.errors import ExitCode, Refusal
+from storemount.mountpoint import Host
+from storemount.registry import Registry
+from storemount.stores.flavors import StoreSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """One mount that was asked for."""
+
+    spec: StoreSpec
+    settings: MountSettings
+    engine: str
+    places: Places
+
+    def check(self, host: Host, *, nonempty: bool, say: Callable[[str], None]) -> None:
+        """Everything that can be known before mounting. Raises Refusal; `say` is told what was cleaned."""
+        path = self.settings.mountpoint
+        mountpoint.check_fuse(host, allow_other=self.settings.allow_other)
+        mountpoint.check(path, nonempty=nonempty, say=say, uid=host.uid)
+        ours = {
+            "the staging folder": self.settings.staging_dir,
+            "the log": self.settings.log_file,
+            "storemount's own folder": self.places.state,
+        }
+        mountpoint.check_apart(path, [(what, str(where)) for what, where in ours.items() if where])
+        if self.spec.flavor == "local":
+            mountpoint.check_outside_store(path, self.spec.path)
+
+    def serve(self, ready: Callable[[], None]) -> ExitCode:
+        """Mount, and return when unmounted and drained. Raises Refusal before `ready` is called."""
+        from storemount import daemon
+
+        return daemon.run(self.spec, self.settings, engine=self.engine, places=self.places, ready=ready)
+
+    def in_background(self) -> None:
+        """Mount, and return when the mount answers. Raises Refusal."""
+        log = Path(self.settings.log_file or private_folder(self.places.state / "logs") / _log_name(self.settings.mountpoint))
+        run_in_background(replace(self, settings=replace(self.settings, log_file=str(log))).serve, log)
+
+
+def look_up(registry: Registry, store: str) -> StoreSpec:
+    """The store that `store`, a name or a URI, means; the built-in one is made on first use. Raises Refusal."""
+    if re.match(r"[^/]*://[^/@]*:[^/@]*@", store):
+        message = (
+            "a password in a URI is seen by everybody in ps; register the store with --path=env:NAME or --path=@FILE, and mount it by name"
+        )
+        raise Refusal(ExitCode.BAD_CONFIGURATION, message)
+    spec = registry.spec(store)
+    if "/" not in store and registry.entry(store).level is Level.BUILT_IN:
+        private_folder(Path(spec.path))
+    return spec
+
+
+def _log_name(path: str) -> str:
+    """`/mnt/artifacts` as `mnt-artifacts.log`; the end of a long path, as a file name has 255 bytes."""
+    return path.strip("/").replace("/", "-")[-60:] + ".log"
