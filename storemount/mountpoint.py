@@ -91,9 +91,9 @@ def check_fuse(host: Host, *, allow_other: bool) -> None:
 
 
 def is_dead(path: str) -> bool:
-    """Whether the daemon behind the mount at `path` is gone."""
+    """Whether the daemon behind the mount at `path` is gone. (The kernel may still answer a stat from its cache; never a statvfs.)"""
     try:
-        os.stat(path)
+        os.statvfs(path)
     except OSError as error:
         return error.errno == ENOTCONN
     return False

@@ -95,7 +95,7 @@ def run(words: Sequence[str]) -> int:
         return ExitCode.USAGE
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "storemount"
-        return _say(f"{error.format_message()}; see: {command} --help", ExitCode.USAGE)
+        return _say(f"{error.format_message().rstrip('.')}; see: {command} --help", ExitCode.USAGE)
     except click.ClickException as error:
         return _say(error.format_message(), ExitCode.UNEXPECTED)
     except (click.Abort, KeyboardInterrupt):

@@ -108,4 +108,4 @@ def _unknown(name: str, has_value: bool) -> str:
         return f"-o {name} takes no value; write -o {name}"
     near = difflib.get_close_matches(name, [*FLAGS, *VALUES, *KERNEL, *KERNEL_VALUES, *BOOKKEEPING], n=3, cutoff=0.6)
     hint = f" (did you mean {' or '.join(near)}?)" if near else ""
-    return f"-o {name} is not known{hint}; see: storemount mount --help"
+    return f"-o {name} is not known{hint}"

@@ -52,7 +52,7 @@ def unmount(mountpoint: str, timeout: float | None, lazy: bool) -> None:
     if not there and progress is None:
         raise Refusal(ExitCode.NOT_MOUNTED, f"nothing is mounted on {path}; see: storemount status")
     if there:
-        dead = is_dead(path)
+        dead = progress is None and is_dead(path)
         detach(path, lazy=lazy or dead)
         if progress is None:
             what = (
