@@ -39,7 +39,7 @@ pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="the run is an ordinary
 
 @pytest.fixture
 def user_home() -> Iterator[Path]:
-    with temporary_home("smu-") as home:
+    with temporary_home() as home:
         os.chown(home, NOBODY.pw_uid, NOBODY.pw_gid)
         yield home
 

@@ -161,9 +161,9 @@ class Subject:
 
 
 @contextmanager
-def temporary_home(prefix: str = "sm-") -> Iterator[Path]:
+def temporary_home() -> Iterator[Path]:
     """A short path (a socket's name has to fit below it), gone at the end; refuses to delete through something still mounted."""
-    home = Path(os.path.realpath(tempfile.mkdtemp(prefix=prefix)))
+    home = Path(os.path.realpath(tempfile.mkdtemp(prefix=f"sm-{os.getpid()}-")))
     try:
         yield home
     finally:
