@@ -34,6 +34,7 @@ class Mount:
 
     fs: FileSystem
     tree: Tree
+    catalog: Catalog
     blocks: BlockCache
     journal: Journal
     publisher: Publisher
@@ -66,7 +67,7 @@ def assemble(store: ArtifactStore, settings: MountSettings, staging_folder: Path
         settings.uploads,
     )
     fs = FileSystem(tree, catalog, namespace, files, publisher, store, Xattrs(store.uri), settings)
-    return Mount(fs, tree, blocks, journal, publisher, staging, worker)
+    return Mount(fs, tree, catalog, blocks, journal, publisher, staging, worker)
 
 
 def _following(store: ArtifactStore, moves: Whereabouts) -> Fetch:

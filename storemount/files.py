@@ -161,7 +161,7 @@ class Files:
     def flush(self, file: OpenFile) -> None:
         """A descriptor was closed. Raises what went wrong with this file's last upload (S16)."""
         staged = file.node.staged
-        if staged is not None:
+        if staged is not None and file.writable:
             staged.flushed = True
         if file.writable and file.node.error is not None:
             raise file.node.error

@@ -108,7 +108,11 @@ class Namespace:
         node = await self._must_exist(parent, name)
         if node.folder is not None:
             raise IsADirectory(name)
-        await self._take_away(node)
+        try:
+            await self._take_away(node)
+        except BaseException:
+            self._publisher.closed(node)
+            raise
         self._tree.unlink(node)
         self._publisher.abandon(node)
 

@@ -18,6 +18,7 @@ from storemount.errors import may_pass
 from storemount.stores.base import ArtifactStore, Source
 from storemount.tree import Node, Tree
 from storemount.writeback.journal import Change, Journal
+from storemount.writeback.staging import StagedFile
 
 
 class Publisher:
@@ -30,23 +31,26 @@ class Publisher:
     def closed(self, node: Node) -> None:
         """A writer of this node went; when it was the last, the file goes up soon, unless further changes come first."""
         staged = node.staged
-        if staged is None or node.writers or not node.attached:
+        if staged is None or node.writers or not node.attached or staged.frozen:
             return
-        if not staged.frozen:
-            self._journal.put(node, self._settings.upload_delay)
+        change = self._journal.put(node, self._settings.upload_delay)
+        if change.sealed is not None:
+            # It waited to send an older layer, which the newer one contains.
+            change.sealed.drop()
+            change.sealed = None
 
     def seal_below(self, path: str, *, all_closed: bool = False) -> None:
         """Queue every file at or below `path` that programs have closed (`all_closed`: none can be open any more)."""
         top = self._tree.find(path)
         for node in self._tree.below(top) if top is not None else ():
             staged = node.staged
-            if staged is not None and not staged.frozen and (all_closed or staged.flushed or not node.writers):
-                self._journal.put(node, 0.0)
+            if staged is not None and (all_closed or staged.flushed or not node.writers):
+                self.seal(node)
 
     def seal(self, node: Node) -> None:
-        """Queue this file as it is now, open or not (fsync)."""
+        """Queue this file as it is now, open or not (fsync): what is written from here on goes to a new layer."""
         if node.staged is not None and not node.staged.frozen and node.attached:
-            self._journal.put(node, 0.0)
+            _freeze(self._journal.put(node, 0.0), node.staged)
 
     async def saved(self, node: Node) -> None:
         """Wait until the store has this file, or everything below this directory, durably (S7). Raises what the store raised."""
@@ -62,12 +66,9 @@ class Publisher:
     async def put(self, change: Change) -> None:
         """Send what the node holds. Raises what the store raises; the staged file stays until it succeeds."""
         node = change.node
-        if change.sealed is None:
-            if node.staged is None or node.staged.frozen:
-                return
-            node.staged.freeze()
-            change.sealed = node.staged.hold()
-        sealed = change.sealed
+        sealed = change.sealed or self._sealed(change)
+        if sealed is None:
+            return
         try:
             await sealed.fill()
             node.artifact = await self._store.write(change.key, self._source(node, sealed.path, sealed.size))
@@ -76,6 +77,7 @@ class Publisher:
             node.error = None if may_pass(error) else error
             raise
         node.error = None
+        node.covers = False
         node.fresh_until = trio.current_time() + self._settings.ttl
         self._tree.confirm(node)
         if node.staged is sealed:
@@ -84,6 +86,13 @@ class Publisher:
         change.sealed = None
         sealed.drop()
         self.abandon(node)
+
+    def _sealed(self, change: Change) -> StagedFile | None:
+        """What the node holds, frozen for this row; None while somebody who opened the file again is in the middle of writing it."""
+        node, staged = change.node, change.node.staged
+        if staged is None or staged.frozen or not node.attached or (node.writers and not staged.flushed):
+            return None
+        return _freeze(change, staged)
 
     def abandon(self, node: Node) -> None:
         """A file without a name and without a handle: its bytes are nobody's."""
@@ -96,3 +105,12 @@ class Publisher:
         mode = own.mode if own is not None and own.mode is not None else self._settings.file_mode & ~self._settings.umask
         mtime_ns = own.mtime_ns if own is not None and own.mtime_ns is not None else os.stat(path).st_mtime_ns
         return Source(path, size, movable=True, mtime_ns=mtime_ns, mode=node.kind | mode)
+
+
+def _freeze(change: Change, staged: StagedFile) -> StagedFile:
+    """From now on `staged` does not change, and is what this row sends."""
+    staged.freeze()
+    older, change.sealed = change.sealed, staged.hold()
+    if older is not None:
+        older.drop()
+    return staged

@@ -44,7 +44,7 @@ class State(enum.Enum):
 class Change:
     """A row. `key` and `to` are directory keys without the trailing slash where the change is about a directory.
 
-    due: when it may start (trio time). sealed: the staged file that a put has begun to send. turn: set at the end of every attempt.
+    due: when it may start (trio time). sealed: the frozen file that a put sends. turn: set at the end of every attempt.
     """
 
     id: int
@@ -204,6 +204,8 @@ class Journal:
     def cancel(self, change: Change) -> None:
         """Take back a row that is not running, or whose attempt just failed while a newer one waits to do its work."""
         if change.sealed is not None:
+            if change.node.staged is change.sealed:
+                change.sealed.thaw()
             change.sealed.drop()
             change.sealed = None
         self._end(change, State.CANCELLED)

@@ -129,6 +129,10 @@ class StagedFile:
     def freeze(self) -> None:
         self.frozen = True
 
+    def thaw(self) -> None:
+        """The upload that it was frozen for is taken back; nothing lies over it."""
+        self.frozen = False
+
     def write(self, offset: int, data: Buffer) -> int:
         """All of `data` at `offset`. Raises OSError (ENOSPC); what was written before it stays."""
         assert not self.frozen

@@ -1,0 +1,183 @@
+"""From a closed file to an object: when it goes up, what goes up, and what happens when the store will not have it."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from storemount.errors import Denied, TimedOut, Unavailable
+from tests.support.bare import bare_mount, fails, objects, put_object
+from tests.support.faulty import FaultyStore
+
+
+async def test_S6_nothing_is_published_before_close(clock: MockClock, store: FaultyStore, tmp_path: Path) -> None:
+    async with bare_mount(store, tmp_path) as m:
+        fh = await m.create("f")
+        await m.write(fh, 0, b"half")
+        await trio.sleep(60)
+        assert await objects(store) == {}
+        await m.close(fh)
+        await m.settle()
+        assert await objects(store) == {"f": b"half"}
+
+
+async def test_S6_truncating_on_open_publishes_nothing_before_close(clock: MockClock, store: FaultyStore, tmp_path: Path) -> None:
+    await put_object(store, "f", b"old", tmp_path)
+    async with bare_mount(store, tmp_path) as m:
+        fh = await m.open("f", os.O_WRONLY | os.O_TRUNC)
+        await m.write(fh, 0, b"half of th")
+        await trio.sleep(60)
+        assert await objects(store) == {"f": b"old"}
+        await m.write(fh, 10, b"e new")
+        await m.close(fh)
+        await m.settle()
+        assert await objects(store) == {"f": b"half of the new"}
+
+
+async def test_S6_a_file_opened_again_before_its_upload_is_not_published_half_written(
+    clock: MockClock, store: FaultyStore, tmp_path: Path
+) -> None:
+    async with bare_mount(store, tmp_path) as m:
+        await m.put("f", b"first")
+        fh = await m.open("f", os.O_WRONLY)
+        await m.write(fh, 0, b"SEC")
+        await trio.sleep(60)
+        assert (await objects(store)).get("f") in (None, b"first")
+        await m.write(fh, 3, b"OND")
+        await m.close(fh)
+        await m.settle()
+        assert await objects(store) == {"f": b"SECOND"}
+
+
+async def test_S16_a_failed_upload_is_tried_again_until_it_succeeds(clock: MockClock, store: FaultyStore, tmp_path: Path) -> None:
+    store.fail("write", Unavailable("503"), times=3)
+    async with bare_mount(store, tmp_path) as m:
+        await m.put("f", b"data")
+        await trio.sleep(120)
+        assert await objects(store) == {"f": b"data"}
+        assert store.count()["write"] == 4
+        assert not len(m.mount.journal)
+
+
+async def test_S16_a_refused_upload_is_told_at_the_next_flush_and_fsync(clock: MockClock, store: FaultyStore, tmp_path: Path) -> None:
+    store.fail("write", Denied("no"), times=1000)
+    async with bare_mount(store, tmp_path) as m:
+        await m.put("f", b"data")
+        await trio.sleep(5)
+        fh = await m.open("f", os.O_RDWR)
+        with fails(errno.EACCES):
+            await m.fsync(fh)
+        with fails(errno.EACCES):
+            await m.close(fh)
+        store.heal()
+        await m.settle()
+        assert await objects(store) == {"f": b"data"}
+
+
+async def test_S16_a_lost_reply_to_an_upload_does_no_harm(clock: MockClock, store: FaultyStore, tmp_path: Path) -> None:
+    store.lose_reply("write", TimedOut("late"))
+    async with bare_mount(store, tmp_path) as m:
+        await m.put("f", b"data")
+        await m.settle()
+        assert await objects(store) == {"f": b"data"}
+        assert await m.get("f") == b"data"
+
+
+@pytest.mark.parametrize("settled", [True, False])
+async def test_S10_renaming_a_file_whose_upload_failed_loses_nothing(
+    clock: MockClock, store: FaultyStore, tmp_path: Path, settled: bool
+) -> None:
+    async with bare_mount(store, tmp_path) as m:
+        if settled:
+            await m.put("f", b"before")
+            await m.settle()
+        store.fail("write", Unavailable("503"), times=2)
+        await m.put("f", b"data")
+        await trio.sleep(1)
+        await m.rename("f", "g")
+        await trio.sleep(60)
+        assert await objects(store) == {"g": b"data"}
+
+
+async def test_S10_renaming_a_directory_with_a_failed_upload_below_loses_nothing(
+    clock: MockClock, store: FaultyStore, tmp_path: Path
+) -> None:
+    async with bare_mount(store, tmp_path) as m:
+        await m.mkdir("d")
+        store.fail("write", Unavailable("503"), times=2, key="d/f")
+        await m.put("d/f", b"data")
+        await trio.sleep(1)
+        await m.rename("d", "e")
+        await trio.sleep(60)
+        assert await objects(store) == {"e/": b"", "e/f": b"data"}
+
+
+async def test_S16_a_refused_unlink_leaves_the_file_and_its_waiting_upload(clock: MockClock, store: FaultyStore, tmp_path: Path) -> None:
+    await put_object(store, "f", b"old", tmp_path)
+    store.fail("delete", Denied("no"))
+    async with bare_mount(store, tmp_path) as m:
+        await m.put("f", b"new")
+        with fails(errno.EACCES):
+            await m.unlink("f")
+        assert await m.get("f") == b"new"
+        await trio.sleep(60)
+        assert await objects(store) == {"f": b"new"}
+
+
+async def test_S7_fsync_of_an_open_file_waits_for_the_store(clock: MockClock, store: FaultyStore, tmp_path: Path) -> None:
+    async with bare_mount(store, tmp_path) as m:
+        fh = await m.create("f")
+        await m.write(fh, 0, b"one")
+        await m.fsync(fh)
+        assert await objects(store) == {"f": b"one"}
+        await m.write(fh, 3, b" two")
+        await m.fsync(fh)
+        assert await objects(store) == {"f": b"one two"}
+        await m.close(fh)
+
+
+async def test_S7_what_was_written_before_an_fsync_is_in_the_store_after_it_though_writes_go_on(
+    clock: MockClock, store: FaultyStore, tmp_path: Path
+) -> None:
+    async with bare_mount(store, tmp_path) as m:
+        fh = await m.create("f")
+        await m.write(fh, 0, b"before")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(m.fsync, fh)
+            await wait_all_tasks_blocked()
+            await m.write(fh, 6, b" after")
+        assert (await objects(store))["f"].startswith(b"before")
+        await m.close(fh)
+        await m.settle()
+        assert await objects(store) == {"f": b"before after"}
+
+
+async def test_S5_writes_during_an_upload_keep_both_contents_right(clock: MockClock, store: FaultyStore, tmp_path: Path) -> None:
+    gate = store.hold("write")
+    async with bare_mount(store, tmp_path) as m:
+        await m.put("f", b"first version")
+        await gate.wait_reached()
+        fh = await m.open("f", os.O_RDWR)
+        await m.write(fh, 6, b"VERSION, longer")
+        assert await m.read(fh) == b"first VERSION, longer"
+        gate.open()
+        await trio.sleep(5)
+        assert await objects(store) == {"f": b"first version"}
+        assert await m.read(fh) == b"first VERSION, longer"
+        await m.close(fh)
+        await m.settle()
+        assert await objects(store) == {"f": b"first VERSION, longer"}
+
+
+async def test_a_file_closed_again_before_its_upload_is_sent_once(clock: MockClock, store: FaultyStore, tmp_path: Path) -> None:
+    async with bare_mount(store, tmp_path) as m:
+        for number in range(5):
+            await m.put("f", b"%d" % number)
+        await m.settle()
+        assert store.count()["write"] == 1
+        assert await objects(store) == {"f": b"4"}

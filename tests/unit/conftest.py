@@ -1,0 +1,3 @@
+"""What the unit tests share: a clock that jumps."""
+
+from tests.support.clock import clock as clock
