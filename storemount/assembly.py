@@ -52,7 +52,7 @@ def assemble(store: ArtifactStore, settings: MountSettings, staging_folder: Path
     blocks = BlockCache(_following(store, moves), settings.cache_size, nursery)
     publisher = Publisher(tree, store, journal, settings)
     files = Files(tree, store, blocks, staging, publisher, moves)
-    catalog = Catalog(tree, store, settings.ttl, nursery)
+    catalog = Catalog(tree, store, journal, settings.ttl, nursery)
     namespace = Namespace(tree, catalog, files, store, journal, publisher, moves, staging, settings)
     worker = Worker(
         journal,

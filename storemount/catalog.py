@@ -17,6 +17,7 @@ import trio
 from storemount.errors import NotADirectory, NotFound
 from storemount.stores.base import ArtifactStore
 from storemount.tree import Folder, Node, Tree
+from storemount.writeback.journal import Journal
 
 STATS_BEFORE_LISTING = 4
 """After so many single questions about one directory, within its time to live, the whole directory is asked for beside the next one:
@@ -91,9 +92,10 @@ class Entries:
 class Catalog:
     """Names by asking. `nursery` is where listings run on, so that a reader who gives up disturbs nobody."""
 
-    def __init__(self, tree: Tree, store: ArtifactStore, ttl: float, nursery: trio.Nursery) -> None:
+    def __init__(self, tree: Tree, store: ArtifactStore, journal: Journal, ttl: float, nursery: trio.Nursery) -> None:
         self._tree = tree
         self._store = store
+        self._journal = journal
         self._ttl = ttl
         self._nursery = nursery
         self._listings: dict[int, Listing] = {}
@@ -136,13 +138,28 @@ class Catalog:
             answered.set()
 
     async def _stat(self, parent: Node, name: str) -> Node | None:
-        began, until = self._tree.tick(), trio.current_time() + self._ttl
-        path = parent.path
-        try:
-            child = await self._store.stat(f"{path}/{name}" if path else name)
-        except NotFound:
+        while True:
+            path = await self._settled_path(parent)
+            began, until = self._tree.tick(), trio.current_time() + self._ttl
+            try:
+                child = await self._store.stat(f"{path}/{name}" if path else name)
+            except NotFound:
+                child = None
+            if not self._has_moved(parent, path):
+                break
+        if child is None:
             return self._tree.adopt_absence(parent, name, began=began, until=until)
         return self._tree.adopt(parent, child, began=began, fresh_until=until)
+
+    async def _settled_path(self, parent: Node) -> str:
+        """The directory's key, once no move is under way that would change it: half of what is below would be found."""
+        while (move := self._journal.moving(parent.path)) is not None:
+            await move.turn.wait()
+        return parent.path
+
+    def _has_moved(self, parent: Node, path: str) -> bool:
+        """Whether an answer about `path` says nothing about this directory, because a move began or ended meanwhile."""
+        return parent.path != path or self._journal.moving(path) is not None
 
     def _listing_pays(self, parent: Node) -> bool:
         now = trio.current_time()
@@ -178,26 +195,37 @@ class Catalog:
         return Entries(self, parent)
 
     async def _list(self, parent: Node, listing: Listing) -> None:
-        began, until = self._tree.tick(), trio.current_time() + self._ttl
-        path = parent.path
-        seen: set[str] = set()
         try:
-            async with aclosing(self._store.list(f"{path}/" if path else "")) as pages:
-                async for page in pages:
-                    nodes = self._tree.adopt_page(parent, page, began=began, fresh_until=until)
-                    seen.update(node.name for node in nodes)
-                    listing.nodes += nodes
-                    listing.tell()
-            self._tree.adopt_end(parent, seen, began=began, listed_until=until)
-        except NotFound:
-            # The directory itself has gone from the store; what is only here stays.
-            self._tree.adopt_end(parent, seen, began=began, listed_until=until)
+            while not await self._pass(parent, listing):
+                pass
         except Exception as error:
             listing.error = error
         finally:
             del self._listings[parent.ino]
             listing.done = True
             listing.tell()
+
+    async def _pass(self, parent: Node, listing: Listing) -> bool:
+        """One listing of the directory into the tree; whether it came to its end before the directory moved."""
+        path = await self._settled_path(parent)
+        began, until = self._tree.tick(), trio.current_time() + self._ttl
+        seen: set[str] = set()
+        try:
+            async with aclosing(self._store.list(f"{path}/" if path else "")) as pages:
+                async for page in pages:
+                    if self._has_moved(parent, path):
+                        return False
+                    nodes = self._tree.adopt_page(parent, page, began=began, fresh_until=until)
+                    seen.update(node.name for node in nodes)
+                    listing.nodes += nodes
+                    listing.tell()
+        except NotFound:
+            # The directory itself has gone from the store; what is only here stays.
+            seen.clear()
+        if self._has_moved(parent, path):
+            return False
+        self._tree.adopt_end(parent, seen, began=began, listed_until=until)
+        return True
 
 
 def _folder(node: Node) -> Folder:

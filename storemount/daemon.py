@@ -10,6 +10,7 @@ Invariants:
 
 from __future__ import annotations
 
+import ctypes
 import json
 import logging
 import os
@@ -40,6 +41,7 @@ MAX_TASKS = 200
 
 READ_AHEAD_KIB = 1024
 LAST_WORDS = 2.0
+M_ARENA_MAX = -8
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +49,7 @@ log = logging.getLogger(__name__)
 def run(spec: StoreSpec, settings: MountSettings, *, engine: str, places: Places, ready: Callable[[], None]) -> ExitCode:
     """Mount and serve until unmounted and drained. Calls `ready` once the mount answers. Raises Refusal before that."""
     start_log(settings.log_level, settings.log_file)
+    _keep_heap_small()
     daemon = Daemon(spec, settings, engine, places, ready)
     try:
         return trio.run(daemon.live)
@@ -222,3 +225,11 @@ def _tune(minor: int) -> None:
         Path(f"/sys/class/bdi/0:{minor}/read_ahead_kb").write_text(str(READ_AHEAD_KIB))
     except OSError as error:
         log.info("the kernel's read-ahead stays as it is (%s); sequential reads are faster when root mounts", error.strerror)
+
+
+def _keep_heap_small() -> None:
+    """Two malloc arenas instead of eight for each core: blocks that one thread fetches are freed by another, and every arena keeps
+    what it once had (S15). A C library without mallopt(3) has no arenas of this kind."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(M_ARENA_MAX, 2)

@@ -296,7 +296,7 @@ class FileSystem(pyfuse3.Operations):
         position = start_id
         while (node := await entries.at(position)) is not None:
             position += 1
-            if node.attached:
+            if node.parent is entries.parent:
                 if not pyfuse3.readdir_reply(token, os.fsencode(node.name), self._attributes(node), position):
                     return
                 node.lookups += 1

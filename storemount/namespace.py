@@ -119,7 +119,7 @@ class Namespace:
     async def _take_away(self, node: Node) -> None:
         """Cancel what is only planned for this file, and delete what the store has."""
         await self._stop_uploads(node)
-        if node.artifact is None:
+        if node.artifact is None and not node.covers:
             return
         await self._files.preserve(node)
         await self._keep_directory(node)
@@ -205,14 +205,28 @@ class Namespace:
 
     async def _rename_file(self, node: Node, to: Node, name: str, target: Node | None) -> None:
         await self._stop_uploads(node)
+        if node.artifact is None and node.covers:
+            await self._uncover(node)
         if node.artifact is not None:
             await self._keep_directory(node)
             await self._move_in_store(node, to, name)
             return
+        node.covers = target is not None and self._is_in_store(target)
         self._tree.relink(node, to, name)
         if target is not None:
             self._publisher.abandon(target)
         self._publisher.closed(node)
+
+    async def _uncover(self, node: Node) -> None:
+        """The name that this new file leaves must not show the object that it had replaced."""
+        await self._keep_directory(node)
+        await self._journal.wait(self._journal.add(Kind.DELETE, node, node.path))
+        node.covers = False
+        await self._stop_uploads(node)
+
+    def _is_in_store(self, node: Node) -> bool:
+        """Whether the store has, or is just getting, an object under this name."""
+        return node.artifact is not None or node.covers or any(change.state is State.RUNNING for change in self._journal.puts_of(node))
 
     async def _rename_directory(self, node: Node, to: Node, name: str) -> None:
         """What is not uploaded yet goes up under its new name only; the rest moves in the store."""
@@ -290,7 +304,7 @@ class Namespace:
         return pairs
 
     async def _copy(self, old: Artifact, to: str) -> Artifact:
-        if to.endswith("/"):
+        if to.endswith("/") and not old.size:
             return await self._store.write(to, EMPTY)
         return await self._store.copy(old, to)
 

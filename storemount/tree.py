@@ -67,7 +67,8 @@ class Folder:
 class Node:
     """A name we know, or knew: what the store holds (`artifact`) and the local truth not yet there (`staged`, `pending`).
 
-    target: where a symbolic link points. lookups: what the kernel holds. opens, writers: open handles. pending: unfinished changes.
+    covers: the store has another object under this name, which the staged bytes will replace. target: where a symbolic link points.
+    lookups: what the kernel holds. opens, writers: open handles. pending: unfinished changes. error: why the last upload was refused.
     parent is None when the node has no name any more (unlinked, or replaced by a newer version).
     """
 
@@ -75,6 +76,7 @@ class Node:
     parent: Node | None
     name: str
     artifact: Artifact | None = None
+    covers: bool = False
     folder: Folder | None = None
     target: bytes | None = None
     staged: StagedFile | None = None

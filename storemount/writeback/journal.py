@@ -88,6 +88,7 @@ class Journal:
         self._at: dict[str, set[Change]] = {}
         self._below: dict[str, set[Change]] = {}
         self._puts: dict[Node, Change] = {}
+        self._moves = 0
         self._queues: dict[bool, list[tuple[float, int, Change]]] = {True: [], False: []}
 
     def __len__(self) -> int:
@@ -101,6 +102,7 @@ class Journal:
         change = Change(next(self._ids), kind, key, node, trio.current_time() + delay, to, target)
         self._rows[change.id] = change
         node.pending += 1
+        self._moves += kind is Kind.MOVE
         self._enter(change)
         if kind is Kind.PUT:
             self._puts[node] = change
@@ -115,6 +117,14 @@ class Journal:
             change.due = trio.current_time() + delay
             self._queue(change)
         return change
+
+    def moving(self, key: str) -> Change | None:
+        """The move that is under way from or to `key` or a directory that encloses it."""
+        for folder in (key, *_above(key)) if self._moves else ():
+            for change in self._at.get(folder, ()):
+                if change.kind is Kind.MOVE:
+                    return change
+        return None
 
     def puts_of(self, node: Node) -> list[Change]:
         """The unfinished puts of this node, oldest first."""
@@ -216,6 +226,7 @@ class Journal:
         if self._puts.get(change.node) is change:
             del self._puts[change.node]
         change.node.pending -= 1
+        self._moves -= change.kind is Kind.MOVE
         self._leave(change)
         change.turn.set()
 
