@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -100,7 +101,7 @@ class Run:
         try:
             with stage:
                 figures = WORKLOADS[workload](stage, self._amounts)
-        except (Broken, OSError, ValueError) as error:
+        except (Broken, OSError, ValueError, subprocess.SubprocessError) as error:
             self._report.failed(*where, f"{type(error).__name__}: {error}")
             print(f"  failed: {error}", file=sys.stderr, flush=True)
             return

@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 import os
 import shutil
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +68,7 @@ class Plain:
 
 
 class Storemount:
-    """This checkout, through its command. An S3 store is registered under a name first, in a registry of its own."""
+    """This checkout, through its command, in a home of its own. An S3 store is registered under a name first, in a registry of its own."""
 
     name = "storemount"
     settling = Settling.FSYNC
@@ -89,19 +90,21 @@ class Storemount:
             "STOREMOUNT_SYSTEM_CONFIG": str(scratch / "system"),
             **{f"XDG_{name}": str(scratch / name) for name in ("CONFIG_HOME", "DATA_HOME", "STATE_HOME", "RUNTIME_DIR", "CACHE_HOME")},
         }
-        name = store.root.as_uri() if isinstance(store, Folder) else "bench"
-        if isinstance(store, Bucket):
-            self._register(store, scratch / "CONFIG_HOME" / "storemount")
+        if isinstance(store, Folder):
+            name = store.root.as_uri()
+        else:
+            assert isinstance(store, Bucket)
+            name = "bench"
+            variables |= {"BENCH_KEY": store.endpoint.key, "BENCH_SECRET": store.endpoint.secret}
+            self._register(name, store, variables)
         return Start([*self.command, "mount", name, str(point), "--foreground", *self._options], variables)
 
-    def _register(self, store: Bucket, folder: Path) -> None:
+    def _register(self, name: str, store: Bucket, variables: dict[str, str]) -> None:
         where = store.endpoint
-        folder.mkdir(parents=True, mode=0o700)
-        registry = folder / "stores.toml"
-        registry.touch(mode=0o600)
-        registry.write_text(
-            f'[bench]\nflavor = "s3"\npath = "s3://{where.bucket}"\n'
-            f'endpoint = "{where.url}"\nregion = "{where.region}"\nkey = "{where.key}"\nsecret = "{where.secret}"\n'
+        attributes = [f"--endpoint={where.url}", f"--region={where.region}", "--key=env:BENCH_KEY", "--secret=env:BENCH_SECRET"]
+        words = ["artifact-store", "register", name, "-f", "s3", "--path", f"s3://{where.bucket}", *attributes]
+        subprocess.run(
+            [*self.command, *words], env={**os.environ, **variables}, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True
         )
 
 
