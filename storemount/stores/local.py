@@ -24,10 +24,12 @@ from urllib.parse import quote
 
 import trio
 
+from storemount.config import MIB
 from storemount.errors import NO_KERNEL_COPY, Changed, Corrupt, Denied, MissingStore, NotADirectory, NotFound, named
 from storemount.stores.base import Artifact, Capacity, Child, Source, Traits
 
 PAGE = 1000
+SMALL = 16 * MIB
 PARTIAL = (".storemount-", ".part")
 
 P = ParamSpec("P")
@@ -173,8 +175,8 @@ class LocalStore:
         if source.movable and self._can_move(source, key):
             # A rename takes 10 µs, the hop to a thread and back 150, and the thread takes the interpreter from the kernel's requests.
             with named_failures(key):
-                return self._write(key, source)
-        return await self._run(key, self._write, key, source)
+                return self._write(key, source, move=True)
+        return await self._run(key, self._write, key, source, move=False)
 
     def _can_move(self, source: Source, key: str) -> bool:
         """Whether the staged file lies in the store's own file system."""
@@ -183,13 +185,13 @@ class LocalStore:
                 self._device = os.stat(self.root).st_dev
         return not _is_link(source) and os.stat(source.path).st_dev == self._device
 
-    def _write(self, key: str, source: Source) -> Artifact:
+    def _write(self, key: str, source: Source, *, move: bool) -> Artifact:
         path = self._path(key)
         if key.endswith("/"):
             os.makedirs(path, exist_ok=True)
             return _artifact(key, os.lstat(path))
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        ready = self._prepare(path, source)
+        ready = self._prepare(path, source, move)
         try:
             artifact = _artifact(key, os.lstat(ready))
             os.rename(ready, path)
@@ -199,11 +201,14 @@ class LocalStore:
             raise
         return artifact
 
-    def _prepare(self, path: str, source: Source) -> str:
-        """A file in the store's file system that holds `source`: the staged file itself where it may be moved, else a copy."""
+    def _prepare(self, path: str, source: Source, move: bool) -> str:
+        """A file in the store's file system that holds `source`: with `move` the staged file itself, else a copy.
+
+        Only a call that cannot be abandoned half-way may move: whoever tries again needs the source.
+        """
         folder = os.path.dirname(path)
         symlink = _is_link(source)
-        if source.movable and not symlink and os.stat(source.path).st_dev == os.stat(folder).st_dev:
+        if move and os.stat(source.path).st_dev == os.stat(folder).st_dev:
             _finish(source.path, source)
             return source.path
         partial = os.path.join(folder, PARTIAL[0] + secrets.token_hex(8) + PARTIAL[1])
@@ -250,7 +255,19 @@ class LocalStore:
     async def delete(self, keys: Sequence[str]) -> None:
         for key in keys:
             with contextlib.suppress(NotFound):
-                await self._run(key, os.rmdir if key.endswith("/") else os.unlink, self._path(key))
+                if not self._delete_small(key):
+                    await self._run(key, os.rmdir if key.endswith("/") else os.unlink, self._path(key))
+
+    def _delete_small(self, key: str) -> bool:
+        """Delete a file whose blocks take no time to free, without the hop to a thread; whether it was one."""
+        if key.endswith("/"):
+            return False
+        path = self._path(key)
+        with named_failures(key):
+            small = os.lstat(path).st_size <= SMALL
+            if small:
+                os.unlink(path)
+        return small
 
     async def sync(self, key: str) -> None:
         await self._run(key, self._sync, key)

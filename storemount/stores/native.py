@@ -14,6 +14,7 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -24,10 +25,11 @@ from opendal.layers import RetryLayer, TimeoutLayer
 from storemount.errors import Changed, Corrupt, Invalid, NotFound, TimedOut
 from storemount.stores.base import Artifact, Capacity, Child, Source, Traits
 from storemount.stores.bridge import AsyncioThread
+from storemount.stores.budget import ByteBudget
 from storemount.stores.metadata import user_metadata, whole_seconds
 from storemount.stores.native_errors import named
 from storemount.stores.parallel import for_each, resolve
-from storemount.stores.parts import CONCURRENT, SINGLE_PUT, part_size, patience, ranges, read_part
+from storemount.stores.parts import CONCURRENT, SINGLE_PUT, UPLOAD_BYTES, in_memory, part_size, patience, ranges, read_part
 from storemount.stores.s3 import S3Store
 from storemount.stores.s3settings import S3Settings
 
@@ -55,6 +57,7 @@ class NativeStore:
         self._listings = self._operator.to_async_operator()
         self._asyncio = AsyncioThread("native-listings")
         self._botocore = S3Store(settings, deadline=deadline)
+        self._uploads = ByteBudget(UPLOAD_BYTES)
         self._threads = trio.CapacityLimiter(THREADS)
 
     async def check(self) -> None:
@@ -78,8 +81,9 @@ class NativeStore:
 
     async def list(self, prefix: str, *, recursive: bool = False) -> AsyncGenerator[Sequence[Child], None]:
         if not _verbatim(prefix):
-            async for page in self._botocore.list(prefix, recursive=recursive):
-                yield page
+            async with aclosing(self._botocore.list(prefix, recursive=recursive)) as pages:
+                async for page in pages:
+                    yield page
             return
         lister = await self._ask(prefix, partial(self._listings.list, prefix, recursive=recursive))
         while page := await self._ask(prefix, partial(_rows, lister, prefix, PAGE)):
@@ -106,10 +110,11 @@ class NativeStore:
             return await self._botocore.write(key, source)
         if key.endswith("/"):
             return await self._mark(key)
-        if source.size <= SINGLE_PUT:
-            await self._finish(partial(self._put, key, source))
-        else:
-            await self._upload(key, source)
+        async with self._uploads.hold(in_memory(source)):
+            if source.size <= SINGLE_PUT:
+                await self._finish(partial(self._put, key, source))
+            else:
+                await self._upload(key, source)
         return await self._head(key, shield=True)
 
     async def _mark(self, key: str) -> Artifact:

@@ -20,6 +20,9 @@ SINGLE_PUT = 16 * MIB
 CONCURRENT = 4
 """Parts of one upload in flight."""
 
+UPLOAD_BYTES = 96 * MIB
+"""What all uploads of one store together may hold in memory (S15): two in parts, and a single request."""
+
 _PART = 8 * MIB
 _MOST_PARTS = 10_000
 _LARGEST_PART = 5 * 1024**3
@@ -32,6 +35,11 @@ def part_size(size: int, smallest: int = _PART) -> int:
     if least > _LARGEST_PART:
         raise TooLarge(f"{size} bytes are more than one object can hold")
     return max(smallest, -(-least // MIB) * MIB)
+
+
+def in_memory(source: Source) -> int:
+    """The most bytes that a write of `source` holds at once: all of it, or the parts in flight and the next one."""
+    return source.size if source.size <= SINGLE_PUT else part_size(source.size) * (CONCURRENT + 1)
 
 
 def ranges(size: int, part: int) -> Iterator[tuple[int, int, int]]:

@@ -22,9 +22,10 @@ from storemount.errors import Changed, Corrupt, NotFound, StoreMountError, Timed
 from storemount.stores.base import Artifact, Capacity, Child, Source, Traits
 from storemount.stores.botocore_errors import named
 from storemount.stores.bridge import AsyncioThread
+from storemount.stores.budget import ByteBudget
 from storemount.stores.metadata import SECOND, user_metadata, whole_seconds
 from storemount.stores.parallel import for_each, resolve
-from storemount.stores.parts import CONCURRENT, SINGLE_PUT, part_size, patience, ranges, read_part
+from storemount.stores.parts import CONCURRENT, SINGLE_PUT, UPLOAD_BYTES, in_memory, part_size, patience, ranges, read_part
 from storemount.stores.s3settings import S3Settings
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,7 @@ class S3Store:
         self._settings = settings
         self._deadline = deadline
         self._asyncio = AsyncioThread("s3-requests")
+        self._uploads = ByteBudget(UPLOAD_BYTES)
         self._session: Any = None
 
     async def check(self) -> None:
@@ -92,8 +94,10 @@ class S3Store:
         return data
 
     async def write(self, key: str, source: Source) -> Artifact:
-        if source.size <= SINGLE_PUT:
-            return await self._put(key, source)
+        async with self._uploads.hold(in_memory(source)):
+            return await (self._put(key, source) if source.size <= SINGLE_PUT else self._put_in_parts(key, source))
+
+    async def _put_in_parts(self, key: str, source: Source) -> Artifact:
         part = part_size(source.size)
 
         async def send(upload: str, number: int, start: int, stop: int) -> str:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import trio
+import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
 from storemount.config import GIB, MIB
 from storemount.errors import Corrupt, TooLarge
 from storemount.stores.base import Source
-from storemount.stores.parts import part_size, patience, ranges, read_part
+from storemount.stores.budget import ByteBudget
+from storemount.stores.parts import SINGLE_PUT, UPLOAD_BYTES, in_memory, part_size, patience, ranges, read_part
 
 LARGEST = 10_000 * 5 * GIB
 
@@ -33,6 +36,41 @@ def test_ranges_cover_the_source_once(size: int, part: int) -> None:
     pieces = list(ranges(size, part))
     assert [number for number, _, _ in pieces] == list(range(1, len(pieces) + 1))
     assert [byte for _, start, stop in pieces for byte in range(start, stop)] == list(range(size))
+
+
+def test_two_large_uploads_and_a_small_one_fit_in_memory() -> None:
+    large, small = in_memory(Source("/dev/null", GIB)), in_memory(Source("/dev/null", SINGLE_PUT))
+    assert 2 * large + small <= UPLOAD_BYTES
+
+
+async def test_the_budget_of_uploads_is_kept_and_given_in_turn() -> None:
+    """S15: never more than the total, and a large upload is not starved by small ones."""
+    budget, held, order = ByteBudget(100), [0], list[int]()
+
+    async def upload(count: int) -> None:
+        async with budget.hold(count):
+            order.append(count)
+            held[0] += min(count, 100)
+            assert held[0] <= 100
+            await trio.testing.wait_all_tasks_blocked()
+            held[0] -= min(count, 100)
+
+    async with trio.open_nursery() as nursery:
+        for count in (60, 1000, 30, 31):
+            nursery.start_soon(upload, count)
+            await trio.testing.wait_all_tasks_blocked()
+    assert order == [60, 1000, 30, 31]
+
+
+async def test_a_cancelled_upload_gives_its_bytes_back() -> None:
+    budget = ByteBudget(10)
+    with trio.CancelScope() as scope:
+        async with budget.hold(10):
+            scope.cancel()
+            await trio.lowlevel.checkpoint()
+    with trio.fail_after(5):
+        async with budget.hold(10):
+            pass
 
 
 def test_a_slow_line_gets_time_for_its_bytes() -> None:
