@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import aclosing
+from dataclasses import dataclass, field
 
 import trio
 
@@ -43,6 +44,14 @@ class Listing:
     async def more(self) -> None:
         """Until something has changed since the caller looked."""
         await self._news.wait()
+
+
+@dataclass(slots=True, eq=False)
+class _Question:
+    """One name on its way to the store, and why no answer came."""
+
+    answered: trio.Event = field(default_factory=trio.Event)
+    error: Exception | None = None
 
 
 class Entries:
@@ -99,7 +108,7 @@ class Catalog:
         self._ttl = ttl
         self._nursery = nursery
         self._listings: dict[int, Listing] = {}
-        self._asking: dict[tuple[int, str], trio.Event] = {}
+        self._asking: dict[tuple[int, str], _Question] = {}
         self._asked: dict[int, tuple[float, int]] = {}
 
     # lookups
@@ -122,20 +131,25 @@ class Catalog:
             holds, node = self.known(parent, name)
             if holds:
                 return node
-            asking = self._asking.get((parent.ino, name))
-            if asking is None:
+            asked = self._asking.get((parent.ino, name))
+            if asked is None:
                 return await self._ask(parent, name)
-            await asking.wait()
+            await asked.answered.wait()
+            if asked.error is not None:
+                raise asked.error
 
     async def _ask(self, parent: Node, name: str) -> Node | None:
         if self._listing_pays(parent):
             self.listing(parent)
-        answered = self._asking[parent.ino, name] = trio.Event()
+        question = self._asking[parent.ino, name] = _Question()
         try:
             return await self._stat(parent, name)
+        except Exception as error:
+            question.error = error
+            raise
         finally:
             del self._asking[parent.ino, name]
-            answered.set()
+            question.answered.set()
 
     async def _stat(self, parent: Node, name: str) -> Node | None:
         while True:
@@ -208,7 +222,7 @@ class Catalog:
     async def _pass(self, parent: Node, listing: Listing) -> bool:
         """One listing of the directory into the tree; whether it came to its end before the directory moved."""
         path = await self._settled_path(parent)
-        began, until = self._tree.tick(), trio.current_time() + self._ttl
+        began, until = self._tree.begin_listing(parent), trio.current_time() + self._ttl
         seen: set[str] = set()
         try:
             async with aclosing(self._store.list(f"{path}/" if path else "")) as pages:

@@ -63,7 +63,7 @@ class MountSettings:
     allow_other: bool = False
     deadline: float = 20.0
     upload_delay: float = 0.5
-    uploads: int = 8
+    uploads: int = 32
     drain_timeout: float = 3600.0
     log_file: str | None = None
     log_level: str = "warning"

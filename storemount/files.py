@@ -206,7 +206,7 @@ class Files:
     def truncate(self, node: Node, size: int) -> None:
         if size == node.size and node.staged is None:
             return
-        if size == 0 and node.staged is None:
+        if size == 0 and node.staged is None and not node.replaced:
             self._replace(node)
         else:
             self._top(node).truncate(size)
@@ -218,7 +218,9 @@ class Files:
         node.staged = self._staging.create()
 
     def _top(self, node: Node) -> StagedFile:
-        """The staged file that takes writes, with everything the node holds under it."""
+        """The staged file that takes writes, with everything the node holds under it. Raises Changed: the write would go nowhere."""
+        if node.replaced:
+            raise Changed(f"{node.name} was replaced in the store while it was open for writing")
         staged = node.staged
         if staged is None:
             base = ArtifactBase(node.artifact, self._reader(node.artifact)) if node.artifact is not None else None
@@ -235,24 +237,22 @@ class Files:
     async def preserve(self, node: Node) -> None:
         """Before the object goes: keep it readable for the handles that are open."""
         artifact = node.artifact
-        if (
-            node.opens
-            and node.staged is None
-            and artifact is not None
-            and not self._store.traits.local_files
-            and artifact.size <= PRESERVED
-        ):
-            copy = self._staging.create(ArtifactBase(artifact, self._reader(artifact)))
-            try:
-                await copy.fill()
-            except BaseException:
-                copy.drop()
-                raise
-            copy.freeze()
-            if node.staged is None:
-                node.staged = copy
-            else:
-                copy.drop()
+        if not node.opens or self._store.traits.local_files or artifact is None or artifact.size > PRESERVED:
+            return
+        if node.staged is not None:
+            await node.staged.fill()
+            return
+        copy = self._staging.create(ArtifactBase(artifact, self._reader(artifact)))
+        try:
+            await copy.fill()
+        except BaseException:
+            copy.drop()
+            raise
+        copy.freeze()
+        if node.staged is None:
+            node.staged = copy
+        else:
+            copy.drop()
 
     async def target_of(self, node: Node) -> bytes:
         """Where a symbolic link points."""

@@ -319,12 +319,19 @@ class FileSystem(pyfuse3.Operations):
 
     @kernel_op
     async def create(self, parent_inode: int, name: bytes, mode: int, flags: int, ctx: RequestContext) -> tuple[FileInfo, EntryAttributes]:
-        node = await self._namespace.create(self._folder(parent_inode), os.fsdecode(name))
+        parent, text = self._folder(parent_inode), os.fsdecode(name)
+        held = None if flags & os.O_EXCL else await self._catalog.find(parent, text)
+        if held is not None and held.folder is None:
+            # It appeared in the store after the kernel had looked.
+            return self._open_existing(held, flags), self._given(held)
+        node = await self._namespace.create(parent, text)
         return self._opened(node, flags), self._owned(node, mode, ctx)
 
     @kernel_op
     async def open(self, inode: int, flags: int, ctx: RequestContext) -> FileInfo:
-        node = self._node(inode)
+        return self._open_existing(self._node(inode), flags)
+
+    def _open_existing(self, node: Node, flags: int) -> FileInfo:
         try:
             self._files.pin(node)
         except Changed:

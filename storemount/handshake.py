@@ -48,7 +48,7 @@ def open_channel(mountpoint: str, options: set[str]) -> int:
     """Mount through fusermount3 and give back the descriptor of the kernel's channel. Raises OSError with fusermount3's own words."""
     tool = shutil.which("fusermount3")
     if tool is None:
-        raise FileNotFoundError("fusermount3 is not on PATH")
+        raise FileNotFoundError("fusermount3 is not on PATH; install the package fuse3")
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     with ours, theirs:
         command = [tool, "-o", ",".join(sorted(options)), "--", mountpoint]

@@ -10,6 +10,7 @@ Invariants:
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 
@@ -17,7 +18,18 @@ import trio
 
 from storemount.catalog import Catalog
 from storemount.config import MountSettings
-from storemount.errors import AlreadyExists, Changed, InvalidName, IsADirectory, NameTooLong, NotADirectory, NotEmpty, NotFound
+from storemount.errors import (
+    AlreadyExists,
+    Changed,
+    InvalidName,
+    IsADirectory,
+    NameTooLong,
+    NotADirectory,
+    NotEmpty,
+    NotFound,
+    StoreMountError,
+    Unavailable,
+)
 from storemount.files import Files
 from storemount.publish import Publisher
 from storemount.stores.base import EMPTY, Artifact, ArtifactStore
@@ -25,6 +37,8 @@ from storemount.stores.moves import Whereabouts
 from storemount.tree import Node, Tree, mappable
 from storemount.writeback.journal import Change, Journal, Kind, State
 from storemount.writeback.staging import Staging
+
+log = logging.getLogger(__name__)
 
 COPIES = 32
 """Server-side copies in flight while a directory moves."""
@@ -65,7 +79,7 @@ class Namespace:
     async def make_directory(self, parent: Node, name: str) -> Node:
         """A directory that persists though it is empty (S11)."""
         await self._must_be_free(parent, name)
-        await self._journal.wait(self._journal.add(Kind.MKDIR, parent, self._key(parent, name)))
+        await self._apply(Kind.MKDIR, parent, self._key(parent, name), self.make_marker)
         node = self._tree.add(parent, name, directory=True)
         assert node.folder is not None
         node.folder.marked = True
@@ -123,7 +137,7 @@ class Namespace:
             return
         await self._files.preserve(node)
         await self._keep_directory(node)
-        await self._journal.wait(self._journal.add(Kind.DELETE, node, node.path))
+        await self._apply(Kind.DELETE, node, node.path, self.delete)
 
     async def _stop_uploads(self, node: Node) -> None:
         """Take back this node's puts; one that is running is waited for, since what it sends cannot be recalled."""
@@ -146,7 +160,7 @@ class Namespace:
         if parent is None or parent.folder is None or parent.folder.marked:
             return
         if len(parent.folder.children) <= 1 or trio.current_time() >= parent.folder.listed_until:
-            await self._journal.wait(self._journal.add(Kind.MKDIR, parent, parent.path))
+            await self._apply(Kind.MKDIR, parent, parent.path, self.make_marker)
             parent.folder.marked = True
 
     async def remove_directory(self, parent: Node, name: str) -> None:
@@ -154,7 +168,7 @@ class Namespace:
         node = await self._must_exist(parent, name)
         await self._must_be_empty(node)
         await self._keep_directory(node)
-        await self._journal.wait(self._journal.add(Kind.RMDIR, node, node.path))
+        await self._apply(Kind.RMDIR, node, node.path, self.delete_marker)
         self._tree.unlink(node)
 
     async def _must_be_empty(self, node: Node) -> None:
@@ -220,7 +234,7 @@ class Namespace:
     async def _uncover(self, node: Node) -> None:
         """The name that this new file leaves must not show the object that it had replaced."""
         await self._keep_directory(node)
-        await self._journal.wait(self._journal.add(Kind.DELETE, node, node.path))
+        await self._apply(Kind.DELETE, node, node.path, self.delete)
         node.covers = False
         await self._stop_uploads(node)
 
@@ -243,6 +257,19 @@ class Namespace:
                 self._publisher.closed(each)
 
     # what the rows do
+
+    async def _apply(self, kind: Kind, node: Node, key: str, applier: Callable[[Change], Awaitable[None]]) -> None:
+        """A row, applied when this returns. Raises what the store raised, and then nothing has changed."""
+        change = self._journal.begin(kind, node, key)
+        if change is None:
+            await self._journal.wait(self._journal.add(kind, node, key))
+            return
+        try:
+            await applier(change)
+        except BaseException as error:
+            self._journal.finish(change, error if isinstance(error, Exception) else Unavailable("the mount is stopping"))
+            raise
+        self._journal.finish(change)
 
     async def make_marker(self, change: Change) -> None:
         await self._store.write(change.key + "/", EMPTY)
@@ -296,12 +323,23 @@ class Namespace:
                 except NotFound as error:
                     raise Changed(old.key) from error
 
-        await self._store.write(to, EMPTY)
-        async with aclosing(self._store.list(prefix, recursive=True)) as pages:
-            async for page in pages:
-                await _each(copy, [child.artifact for child in page if child.artifact is not None])
+        try:
+            await self._store.write(to, EMPTY)
+            async with aclosing(self._store.list(prefix, recursive=True)) as pages:
+                async for page in pages:
+                    await _each(copy, [child.artifact for child in page if child.artifact is not None])
+        except Exception:
+            await self._take_back([*(new.key for new in pairs.values()), to])
+            raise
         await self._store.delete([*(old.key for old in pairs), prefix])
         return pairs
+
+    async def _take_back(self, copies: Sequence[str]) -> None:
+        """The move has failed before anything was deleted: the old names are whole, and the new ones should not be seen."""
+        try:
+            await self._store.delete(copies)
+        except StoreMountError as error:
+            log.warning("a directory move failed, and %d copies of it stay below %r: %s", len(copies), copies[-1], error)
 
     async def _copy(self, old: Artifact, to: str) -> Artifact:
         if to.endswith("/") and not old.size:

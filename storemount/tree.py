@@ -69,7 +69,8 @@ class Node:
 
     covers: the store has another object under this name, which the staged bytes will replace. target: where a symbolic link points.
     lookups: what the kernel holds. opens, writers: open handles. pending: unfinished changes. error: why the last upload was refused.
-    parent is None when the node has no name any more (unlinked, or replaced by a newer version).
+    replaced: somebody else changed or removed the object, and the name is another node's. parent is None when the node has no name
+    any more (unlinked, or replaced by a newer version).
     """
 
     ino: int
@@ -87,6 +88,7 @@ class Node:
     writers: int = 0
     pending: int = 0
     error: Exception | None = None
+    replaced: bool = False
 
     @property
     def pinned(self) -> bool:
@@ -258,6 +260,8 @@ class Tree:
         if held is not None and held.kind == node.kind and held.attributes is not None:
             kept = held.attributes
             node.attributes = Attributes(mode=kept.mode, uid=kept.uid, gid=kept.gid, xattrs=dict(kept.xattrs))
+        if held is not None:
+            held.replaced = True
         self._nodes[node.ino] = node
         self._attach(node, parent, child.name)
         return node
@@ -272,6 +276,7 @@ class Tree:
         if held is not None:
             if self._pinned_below(held):
                 return held
+            held.replaced = True
             self._detach(held)
         folder.absent[name] = until
         return None
@@ -298,6 +303,13 @@ class Tree:
             if node is not None and node.attached:
                 shown[node.ino] = node
         return list(shown.values())
+
+    def begin_listing(self, parent: Node) -> int:
+        """A listing is about to be asked for, and will say anew what is marked and hidden; the tick it begins at."""
+        assert parent.folder is not None
+        parent.folder.marked = self._real_directories or parent is self.root
+        parent.folder.hidden = False
+        return self._now
 
     def adopt_end(self, parent: Node, seen: set[str], *, began: int, listed_until: float) -> None:
         """A listing asked at `began` came to its end, having shown `seen`: the rest is gone from the store."""

@@ -100,12 +100,17 @@ class Journal:
     def add(self, kind: Kind, node: Node, key: str, *, to: str | None = None, target: Node | None = None, delay: float = 0.0) -> Change:
         """A new row, after everything that it depends on."""
         change = Change(next(self._ids), kind, key, node, trio.current_time() + delay, to, target)
-        self._rows[change.id] = change
-        node.pending += 1
-        self._moves += kind is Kind.MOVE
-        self._enter(change)
+        self._register(change)
         if kind is Kind.PUT:
             self._puts[node] = change
+        return change
+
+    def begin(self, kind: Kind, node: Node, key: str) -> Change | None:
+        """A new row that its maker applies at once, without the worker's hop; None when it has to wait for others."""
+        if any(self._related(key, below=kind is not Kind.MKDIR)):
+            return None
+        change = Change(next(self._ids), kind, key, node, trio.current_time(), state=State.RUNNING)
+        self._register(change)
         return change
 
     def put(self, node: Node, delay: float) -> Change:
@@ -134,6 +139,12 @@ class Journal:
 
     def waiting_put(self, node: Node) -> Change | None:
         return self._puts.get(node)
+
+    def _register(self, change: Change) -> None:
+        self._rows[change.id] = change
+        change.node.pending += 1
+        self._moves += change.kind is Kind.MOVE
+        self._enter(change)
 
     def _enter(self, change: Change) -> None:
         for key in change.keys:
