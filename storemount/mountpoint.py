@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
+from storemount.config import environment
 from storemount.errors import ENOTCONN, ExitCode, Refusal
 from storemount.mountinfo import mounted_at, users_of
 
@@ -84,8 +85,8 @@ def check_fuse(host: Host, *, allow_other: bool) -> None:
         raise _no_fuse(f"this user may not open {host.device}; have its mode set to 0666, as is usual: chmod 666 {host.device}") from None
     except OSError as error:
         raise _no_fuse(f"cannot open {host.device} ({error.strerror}); load the kernel's module: modprobe fuse") from None
-    if host.uid and not host.command("fusermount3"):
-        raise _no_fuse("there is no fusermount3, which users other than root need; install it: apt install fuse3")
+    if not host.command("fusermount3") and (host.uid or not host.command("umount")):
+        raise _no_fuse("there is no fusermount3, which mounts and unmounts; install it: apt install fuse3")
     if host.uid and allow_other and not _others_allowed(host.settings):
         raise _no_fuse(f"--allow-other is only for root, unless {host.settings} has a line user_allow_other; add it, or mount without")
 
@@ -101,8 +102,10 @@ def is_dead(path: str) -> bool:
 
 def detach(path: str, *, lazy: bool = False) -> None:
     """Take the mount away. Raises Refusal(BUSY) naming who uses it, Refusal(UNEXPECTED) when the kernel refuses for another reason."""
-    tool = shutil.which("fusermount3") if os.getuid() else None
-    command = [tool, "-u", *(["-z"] if lazy else []), "--", path] if tool else ["umount", *(["-l"] if lazy else []), "--", path]
+    if os.getuid() == 0 and shutil.which("umount"):
+        command = ["umount", *(["-l"] if lazy else []), "--", path]
+    else:
+        command = ["fusermount3", "-u", *(["-z"] if lazy else []), "--", path]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, env=_plain_environment())
     if done.returncode == 0 or not mounted_at(path):
         return
@@ -117,7 +120,7 @@ def detach(path: str, *, lazy: bool = False) -> None:
 
 def _plain_environment() -> dict[str, str]:
     """The messages of the tools in English, as one is looked into."""
-    return {"PATH": os.defpath + ":/sbin:/usr/sbin", "LC_ALL": "C"}
+    return {**environment(), "LC_ALL": "C"}
 
 
 def _entries(path: str) -> bool:
