@@ -15,10 +15,11 @@ import os
 from dataclasses import dataclass
 from typing import Protocol
 
-from storemount.cache.blocks import BlockCache
+from storemount.cache.blocks import LARGEST, BlockCache
 from storemount.cache.pages import read_file
 from storemount.cache.readahead import Window
 from storemount.errors import Changed
+from storemount.neighbours import Neighbours
 from storemount.publish import Publisher
 from storemount.stores.base import Artifact, ArtifactStore
 from storemount.stores.moves import Whereabouts
@@ -45,7 +46,7 @@ class BlockReader:
     def __init__(self, artifact: Artifact, blocks: BlockCache) -> None:
         self.artifact = artifact
         self._blocks = blocks
-        self._window = Window(artifact.size)
+        self._window = Window(artifact.size, fits=artifact.size <= blocks.capacity // 2)
 
     async def read(self, start: int, stop: int) -> Buffer:
         size = self._window.note(start, stop)
@@ -135,6 +136,7 @@ class Files:
         self._staging = staging
         self._publisher = publisher
         self._moves = moves
+        self._neighbours = Neighbours()
         self._readers: dict[int, Reader] = {}
 
     # handles
@@ -142,6 +144,10 @@ class Files:
     def open(self, node: Node, *, writable: bool) -> OpenFile:
         node.opens += 1
         node.writers += writable
+        if not writable and not self._store.traits.local_files:
+            for artifact in self._neighbours.after(node):
+                if artifact.size <= self._blocks.room_ahead:
+                    self._blocks.set_out(artifact, LARGEST, 0)
         return OpenFile(node, writable)
 
     def release(self, file: OpenFile) -> None:

@@ -2,7 +2,8 @@
 
 What it is: arithmetic over offsets, one window per inode (programs that share a descriptor, or read one file from many, are one stream).
 What it is not: I/O; it names blocks, and somebody else brings them.
-Invariants: a random read asks for the smallest block; a sequential stream doubles what it asks ahead, up to `MAX_AHEAD`.
+Invariants: a random read asks for the smallest block, until there have been many for the file's size; a sequential stream doubles
+what it asks ahead, up to `MAX_AHEAD`.
 Kernel read-ahead sends its requests out of order, so "sequential" means: within `SLACK` of where one of the last reads ended.
 """
 
@@ -19,15 +20,21 @@ MAX_AHEAD = 64 * MIB
 FIRST_AHEAD = 2 * MIB
 STREAMS = 4
 
+DENSE = 2 * MIB
+"""When random reads have come to one for every so many bytes of a file, the rest of it will be wanted too: they fetch the largest
+blocks from then on, and the file has come whole for about a sixteenth more than its size."""
+
 
 class Window:
-    """The streams seen on one inode; `size` is the artifact's, in bytes."""
+    """The streams seen on one inode; `size` is the artifact's, in bytes, `fits` whether the cache could hold all of it."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, *, fits: bool = True) -> None:
         self._size = size
+        self._fits = fits
         self._ends: deque[int] = deque(maxlen=STREAMS)
         self._ahead = 0
         self._frontier = 0
+        self._jumps = 0
 
     def note(self, start: int, stop: int) -> int:
         """A read of [start, stop) came: the block size to fetch it with."""
@@ -35,7 +42,8 @@ class Window:
         if self._size <= LARGEST:
             return LARGEST
         if not sequential:
-            return SMALLEST
+            self._jumps += 1
+            return LARGEST if self._fits and self._jumps * DENSE >= self._size else SMALLEST
         return LARGEST if self._ahead >= 2 * LARGEST and start % LARGEST < SLACK else SIZES[1]
 
     def _advance(self, start: int, stop: int) -> bool:
