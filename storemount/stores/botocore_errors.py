@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from storemount.errors import Corrupt, Denied, Invalid, StoreMountError, TimedOut, Unavailable, Unreachable
+from storemount.errors import Corrupt, Denied, Invalid, InvalidName, StoreMountError, TimedOut, Unavailable, Unreachable
 from storemount.stores.s3errors import s3_error
 
 
@@ -24,7 +24,7 @@ def translate(error: Exception, what: str) -> StoreMountError:
         status = int(answer.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         return s3_error(what, str(answer.response.get("Error", {}).get("Code", "")), status)
     kind = next((kind for types, kind in _kinds() if isinstance(error, types)), Unavailable)
-    return kind(f"{what}: {error or type(error).__name__}")
+    return kind(f"{what}: {' '.join(str(error).split()) or type(error).__name__}")
 
 
 def _kinds() -> list[tuple[tuple[type[BaseException], ...], type[StoreMountError]]]:
@@ -34,6 +34,7 @@ def _kinds() -> list[tuple[tuple[type[BaseException], ...], type[StoreMountError
     from botocore.parsers import ResponseParserError
 
     return [
+        ((UnicodeError,), InvalidName),
         ((boto.NoCredentialsError, boto.PartialCredentialsError, boto.CredentialRetrievalError), Denied),
         ((boto.ConnectTimeoutError, boto.ReadTimeoutError, TimeoutError), TimedOut),
         ((boto.EndpointConnectionError, boto.ProxyConnectionError), Unreachable),

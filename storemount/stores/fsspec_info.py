@@ -18,6 +18,7 @@ from storemount.errors import (
     Corrupt,
     Denied,
     Invalid,
+    InvalidName,
     IsADirectory,
     NotADirectory,
     NotFound,
@@ -43,6 +44,7 @@ _FAILURES: tuple[tuple[tuple[type[BaseException], ...], type[StoreMountError]], 
     ((socket.gaierror, ConnectionRefusedError), Unreachable),
     ((NotImplementedError,), Unsupported),
     ((EOFError,), Corrupt),
+    ((UnicodeError,), InvalidName),
     ((ValueError, TypeError), Invalid),
 )
 
@@ -79,4 +81,4 @@ def named(what: str) -> Iterator[None]:
         raise
     except Exception as error:
         kind = next((kind for types, kind in _FAILURES if isinstance(error, types)), Unavailable)
-        raise kind(f"{what}: {error or type(error).__name__}") from error
+        raise kind(f"{what}: {' '.join(str(error).split()) or type(error).__name__}") from error

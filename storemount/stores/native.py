@@ -22,7 +22,7 @@ import opendal
 import trio
 from opendal.layers import RetryLayer, TimeoutLayer
 
-from storemount.errors import Changed, Corrupt, Invalid, NotFound, TimedOut
+from storemount.errors import Changed, Corrupt, Invalid, InvalidName, NotFound, TimedOut
 from storemount.stores.base import Artifact, Capacity, Child, Source, Traits
 from storemount.stores.bridge import AsyncioThread
 from storemount.stores.budget import ByteBudget
@@ -108,14 +108,18 @@ class NativeStore:
     async def write(self, key: str, source: Source) -> Artifact:
         if not _verbatim(key):
             return await self._botocore.write(key, source)
-        if key.endswith("/"):
-            return await self._mark(key)
-        async with self._uploads.hold(in_memory(source)):
-            if source.size <= SINGLE_PUT:
-                await self._finish(partial(self._put, key, source))
-            else:
-                await self._upload(key, source)
-        return await self._head(key, shield=True)
+        try:
+            if key.endswith("/"):
+                return await self._mark(key)
+            async with self._uploads.hold(in_memory(source)):
+                await (self._finish(partial(self._put, key, source)) if source.size <= SINGLE_PUT else self._upload(key, source))
+        except NotFound as error:
+            # The bucket is there (or this were MissingStore): what the server cannot find its way to is this name.
+            raise InvalidName(f"{key}: the store takes no such name") from error
+        try:
+            return await self._head(key, shield=True)
+        except NotFound as error:
+            raise Changed(f"{key}: the object was removed as soon as it was written") from error
 
     async def _mark(self, key: str) -> Artifact:
         with named(key):
@@ -209,8 +213,19 @@ class NativeStore:
 
 
 def _verbatim(key: str) -> bool:
-    """Whether OpenDAL sends this key as it is: it strips spaces, drops empty segments, and its URLs resolve dots."""
-    return not key or (key == key.strip() and not any(segment in ("", ".", "..") for segment in key.removesuffix("/").split("/")))
+    """Whether OpenDAL sends this key as it is: it strips spaces, drops empty segments, replaces what is not text, and its URLs resolve dots."""
+    if not key:
+        return True
+    segments = key.removesuffix("/").split("/")
+    return key == key.strip() and not any(segment in ("", ".", "..") for segment in segments) and _is_text(key)
+
+
+def _is_text(key: str) -> bool:
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _operator(settings: S3Settings) -> opendal.Operator:

@@ -11,7 +11,19 @@ import contextlib
 import re
 from collections.abc import Iterator
 
-from storemount.errors import Changed, Corrupt, Denied, Invalid, NotFound, StoreMountError, TimedOut, Unavailable, Unreachable, Unsupported
+from storemount.errors import (
+    Changed,
+    Corrupt,
+    Denied,
+    Invalid,
+    InvalidName,
+    NotFound,
+    StoreMountError,
+    TimedOut,
+    Unavailable,
+    Unreachable,
+    Unsupported,
+)
 from storemount.stores.s3errors import s3_error
 
 _KINDS: dict[str, type[StoreMountError]] = {
@@ -38,6 +50,8 @@ _WORDS: tuple[tuple[str, type[StoreMountError]], ...] = (
 
 def translate(error: Exception, what: str) -> StoreMountError:
     """The named failure for an exception of OpenDAL; `what` is the key it was about."""
+    if isinstance(error, UnicodeError):
+        return InvalidName(f"{what!r} is not text")
     text = str(error).partition("Backtrace:")[0]
     if code := re.search(r'S3Error { code: "(\w+)"', text):
         return s3_error(what, code[1], _status(text))

@@ -20,8 +20,8 @@ SINGLE_PUT = 16 * MIB
 CONCURRENT = 4
 """Parts of one upload in flight."""
 
-UPLOAD_BYTES = 96 * MIB
-"""What all uploads of one store together may hold in memory (S15): two in parts, and a single request."""
+UPLOAD_BYTES = 48 * MIB
+"""What all uploads of one store together may hold in memory (S15): one in parts and a few small ones."""
 
 _PART = 8 * MIB
 _MOST_PARTS = 10_000

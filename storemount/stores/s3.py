@@ -18,7 +18,7 @@ from typing import Any
 
 import trio
 
-from storemount.errors import Changed, Corrupt, NotFound, StoreMountError, TimedOut
+from storemount.errors import Changed, Corrupt, InvalidName, NotFound, StoreMountError, TimedOut
 from storemount.stores.base import Artifact, Capacity, Child, Source, Traits
 from storemount.stores.botocore_errors import named
 from storemount.stores.bridge import AsyncioThread
@@ -95,7 +95,11 @@ class S3Store:
 
     async def write(self, key: str, source: Source) -> Artifact:
         async with self._uploads.hold(in_memory(source)):
-            return await (self._put(key, source) if source.size <= SINGLE_PUT else self._put_in_parts(key, source))
+            try:
+                return await (self._put(key, source) if source.size <= SINGLE_PUT else self._put_in_parts(key, source))
+            except NotFound as error:
+                # The bucket is there (or this were MissingStore): what the server cannot find its way to is this name.
+                raise InvalidName(f"{key}: the store takes no such name") from error
 
     async def _put_in_parts(self, key: str, source: Source) -> Artifact:
         part = part_size(source.size)

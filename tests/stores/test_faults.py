@@ -13,6 +13,7 @@ from storemount.errors import (
     Corrupt,
     Denied,
     Invalid,
+    InvalidName,
     MissingStore,
     NoSpace,
     StoreMountError,
@@ -129,6 +130,24 @@ async def test_s3_no_such_bucket_is_a_missing_store(engine: str, source: SourceM
         async with opened(endpoint, engine, 6.0) as store:
             found = await failures(store, source, *verbs)
     assert kinds(found) == each(MissingStore, *verbs)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("key", ["a", "a//b", "d/"])
+async def test_a_name_that_the_server_cannot_find_its_way_to(engine: str, key: str, source: SourceMaker) -> None:
+    """A write never ends in "not found", which would be tried again for ever."""
+    with faulty_server(refusal("404 Not Found", "NoSuchKey")) as endpoint:
+        async with opened(endpoint, engine, 6.0) as store:
+            with pytest.raises(InvalidName):
+                await store.write(key, source(b"" if key.endswith("/") else b"hello"))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_s2_a_name_that_is_not_text_is_refused(engine: str, source: SourceMaker) -> None:
+    with refused_address() as endpoint:
+        async with opened(endpoint, engine, 6.0) as store:
+            with pytest.raises(InvalidName):
+                await store.write("latin-\udce9", source(b"hello"))
 
 
 @pytest.mark.parametrize("engine", ENGINES)
