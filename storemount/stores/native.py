@@ -213,7 +213,7 @@ class NativeStore:
 
 
 def _verbatim(key: str) -> bool:
-    """Whether OpenDAL sends this key as it is. It strips spaces, drops empty segments and replaces what is not text; its URLs resolve dots."""
+    """Whether OpenDAL sends this key as it is: it strips spaces, drops empty segments, replaces what is not text, and resolves dots."""
     if not key:
         return True
     segments = key.removesuffix("/").split("/")
