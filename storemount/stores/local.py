@@ -78,8 +78,14 @@ class LocalStore:
         self._device: int | None = None
 
     async def _run(self, key: str, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Ask the disk in a thread; a caller who gives up leaves it behind."""
         with named_failures(key):
             return await trio.to_thread.run_sync(functools.partial(call, *args, **kwargs), abandon_on_cancel=True, limiter=self._threads)
+
+    async def _change(self, key: str, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Change the disk in a thread; a caller who gives up waits for its end, for nothing may be published after that."""
+        with named_failures(key):
+            return await trio.to_thread.run_sync(functools.partial(call, *args, **kwargs), limiter=self._threads)
 
     def _path(self, key: str) -> str:
         return os.path.join(self.root, key.rstrip("/")) if key else self.root
@@ -172,11 +178,12 @@ class LocalStore:
         return _artifact(artifact.key, os.fstat(fd)).version == artifact.version
 
     async def write(self, key: str, source: Source) -> Artifact:
+        _check(source)
         if source.movable and self._can_move(source, key):
             # A rename takes 10 µs, the hop to a thread and back 150, and the thread takes the interpreter from the kernel's requests.
             with named_failures(key):
                 return self._write(key, source, move=True)
-        return await self._run(key, self._write, key, source, move=False)
+        return await self._change(key, self._write, key, source, move=False)
 
     def _can_move(self, source: Source, key: str) -> bool:
         """Whether the staged file lies in the store's own file system."""
@@ -234,7 +241,7 @@ class LocalStore:
         if current.artifact != artifact:
             raise Changed(artifact.key)
         if artifact.is_symlink:
-            return await self._run(key, self._copy_link, artifact, key)
+            return await self._change(key, self._copy_link, artifact, key)
         return await self.write(key, source)
 
     def _copy_link(self, artifact: Artifact, key: str) -> Artifact:
@@ -245,7 +252,7 @@ class LocalStore:
         return _artifact(key, os.lstat(path))
 
     async def rename(self, key: str, to: str) -> None:
-        await self._run(key, self._rename, key, to)
+        await self._change(key, self._rename, key, to)
 
     def _rename(self, key: str, to: str) -> None:
         old, new = self._path(key), self._path(to)
@@ -256,7 +263,7 @@ class LocalStore:
         for key in keys:
             with contextlib.suppress(NotFound):
                 if not self._delete_small(key):
-                    await self._run(key, os.rmdir if key.endswith("/") else os.unlink, self._path(key))
+                    await self._change(key, os.rmdir if key.endswith("/") else os.unlink, self._path(key))
 
     def _delete_small(self, key: str) -> bool:
         """Delete a file whose blocks take no time to free, without the hop to a thread; whether it was one."""
@@ -297,6 +304,16 @@ def _child(name: str, key: str, status: os.stat_result) -> Child | None:
     if stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode):
         return Child(name, _artifact(key, status))
     return None
+
+
+def _check(source: Source) -> None:
+    """Raises Corrupt when the source is not what it should be: that says nothing about the key."""
+    try:
+        size = os.stat(source.path).st_size
+    except OSError as error:
+        raise Corrupt(f"{source.path}: {error.strerror}") from error
+    if size < source.size:
+        raise Corrupt(f"{source.path} is shorter than it was")
 
 
 def _is_link(source: Source) -> bool:
