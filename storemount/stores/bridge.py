@@ -48,8 +48,8 @@ class AsyncioThread:
     async def run(self, function: Callable[P, Awaitable[R]], *args: P.args, **kwargs: P.kwargs) -> R:
         """What `await function(*args, **kwargs)` gives on the asyncio loop. Cancelling waits until asyncio has let go."""
         await trio.lowlevel.checkpoint_if_cancelled()
-        call = _Call(self._running(), _awaited(function, *args, **kwargs))
-        return await call.result()  # type: ignore[no-any-return]  # wait_task_rescheduled is typed Any
+        result: R = await _Call(self._running(), _awaited(function, *args, **kwargs)).result()
+        return result
 
     async def aclose(self) -> None:
         """End the loop and its thread; nothing may be in flight."""

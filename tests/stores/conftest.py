@@ -171,11 +171,11 @@ SourceMaker = Callable[..., Source]
 
 @pytest.fixture
 def source(tmp_path: Path) -> SourceMaker:
-    """source(data, **fields): a local file with these bytes, as a `Source`."""
+    """source(data, mtime_ns=, mode=): a local file with these bytes, as a `Source`."""
 
-    def make(data: bytes, **fields: object) -> Source:
+    def make(data: bytes, *, mtime_ns: int | None = None, mode: int | None = None) -> Source:
         path = tmp_path / f"source-{next(_numbers)}"
         path.write_bytes(data)
-        return Source(os.fspath(path), len(data), **fields)  # type: ignore[arg-type]  # fields are Source's own
+        return Source(os.fspath(path), len(data), mtime_ns=mtime_ns, mode=mode)
 
     return make
