@@ -331,7 +331,7 @@ async def test_s6_a_source_that_ends_early_publishes_nothing(subject: Subject, s
 
 
 async def test_s6_an_unreadable_source_publishes_nothing(subject: Subject) -> None:
-    with pytest.raises((OSError, NotFound)):
+    with pytest.raises((OSError, Corrupt)):
         await subject.store.write("f", Source("/nonexistent/source", LARGE))
     assert subject.outside.list() == {}
     assert not subject.bucket or subject.bucket.uploads() == []
