@@ -21,8 +21,10 @@ from pyfuse3 import EntryAttributes, FUSEError, RequestContext, SetattrFields
 
 from storemount.assembly import Mount, assemble
 from storemount.config import MountSettings
+from storemount.errors import StoreMountError
 from storemount.stores.base import Artifact, ArtifactStore, Source
 from storemount.tree import ROOT, Node
+from tests.support.faulty import FaultyStore
 
 NOREPLACE = 1
 PATIENCE = 600.0
@@ -99,10 +101,13 @@ class BareMount:
         entries = self.mount.catalog.entries(self.node(await self.ino(path)))
         found: list[str] = []
         position = 0
-        while (node := await entries.at(position)) is not None:
-            position += 1
-            if node.parent is entries.parent:
-                found.append(node.name)
+        try:
+            while (node := await entries.at(position)) is not None:
+                position += 1
+                if node.parent is entries.parent:
+                    found.append(node.name)
+        except StoreMountError as error:
+            raise FUSEError(error.errno) from error
         return sorted(found)
 
     async def mkdir(self, path: str) -> int:
@@ -127,7 +132,7 @@ class BareMount:
 
     # files
 
-    async def create(self, path: str, flags: int = os.O_RDWR) -> int:
+    async def create(self, path: str, flags: int = os.O_RDWR | os.O_EXCL) -> int:
         parent, name = await self._place(path)
         info, _ = await self.fs.create(parent, name, 0o644, flags | os.O_CREAT, self._ctx)
         return info.fh
@@ -213,11 +218,18 @@ async def put_object(store: ArtifactStore, key: str, data: bytes, folder: Path) 
     return artifact
 
 
+def faultless(store: ArtifactStore) -> ArtifactStore:
+    """The store itself, without the faults that were ordered."""
+    return store.inner if isinstance(store, FaultyStore) else store
+
+
 async def objects(store: ArtifactStore) -> dict[str, bytes]:
-    """Everything that the store has: key -> bytes."""
+    """Everything that the store has: key -> bytes. Faults ordered for a FaultyStore do not meet these requests."""
+    truth = faultless(store)
     found: dict[str, bytes] = {}
-    async for page in store.list("", recursive=True):
+    async for page in truth.list("", recursive=True):
         for child in page:
             assert child.artifact is not None
-            found[child.artifact.key] = bytes(await store.read(child.artifact, 0, child.artifact.size)) if child.artifact.size else b""
+            size = 0 if child.name.endswith("/") else child.artifact.size
+            found[child.artifact.key] = bytes(await truth.read(child.artifact, 0, size)) if size else b""
     return found

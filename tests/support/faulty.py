@@ -57,7 +57,8 @@ class Gate:
 class Fault:
     """What happens to requests of `verb` (for `key` only, when given): `seconds` of delay, a gate, an error in place of the answer.
 
-    applied: the store does what was asked, and then the error comes (a lost reply). left: how many more requests it meets.
+    applied: the store does what was asked, and then the error comes (a lost reply). left: how many more requests it meets, out of those
+    for which `dice` says yes.
     """
 
     verb: str
@@ -67,16 +68,17 @@ class Fault:
     gate: Gate | None = None
     error: Exception | None = None
     applied: bool = False
+    dice: Callable[[], bool] = lambda: True
 
     def meets(self, request: Request) -> bool:
-        return self.left > 0 and self.verb == request.verb and self.key in (None, request.key)
+        return self.left > 0 and self.verb == request.verb and self.key in (None, request.key) and self.dice()
 
 
 class FaultyStore:
-    """`store` with faults. `now` and then, `delay()` gives the seconds that every request waits before it is sent."""
+    """`store` with faults; `inner` is the store itself. `delay()` gives the seconds that each request waits before it is sent."""
 
     def __init__(self, store: ArtifactStore, delay: Callable[[], float] | None = None) -> None:
-        self._store = store
+        self.inner = store
         self._delay = delay
         self._faults: list[Fault] = []
         self.traits = store.traits
@@ -93,6 +95,10 @@ class FaultyStore:
     def fail(self, verb: str, error: Exception, *, key: str | None = None, times: float = 1) -> None:
         """The next `times` requests fail, and nothing is done in the store."""
         self._faults.append(Fault(verb, key, times, error=error))
+
+    def fail_sometimes(self, verb: str, error: Exception, dice: Callable[[], bool]) -> None:
+        """Requests fail when `dice` says so."""
+        self._faults.append(Fault(verb, error=error, dice=dice))
 
     def lose_reply(self, verb: str, error: Exception, *, key: str | None = None, times: float = 1) -> None:
         """The next `times` requests are done in the store, and the caller is told that they failed."""
@@ -140,17 +146,17 @@ class FaultyStore:
 
     async def check(self) -> None:
         _after(await self._before(Request("check", "")))
-        await self._store.check()
+        await self.inner.check()
 
     async def stat(self, key: str) -> Child:
         fault = await self._before(Request("stat", key))
-        child = await self._store.stat(key)
+        child = await self.inner.stat(key)
         _after(fault)
         return child
 
     async def list(self, prefix: str, *, recursive: bool = False) -> AsyncGenerator[Sequence[Child], None]:
         fault = await self._before(Request("list", prefix))
-        async with aclosing(self._store.list(prefix, recursive=recursive)) as pages:
+        async with aclosing(self.inner.list(prefix, recursive=recursive)) as pages:
             async for page in pages:
                 if fault is not None:
                     _after(fault)
@@ -159,48 +165,48 @@ class FaultyStore:
 
     async def read(self, artifact: Artifact, start: int, stop: int) -> bytes | bytearray | memoryview:
         fault = await self._before(Request("read", artifact.key, start, stop))
-        data = await self._store.read(artifact, start, stop)
+        data = await self.inner.read(artifact, start, stop)
         _after(fault)
         return data
 
     async def write(self, key: str, source: Source) -> Artifact:
         fault = await self._before(Request("write", key, 0, source.size))
-        artifact = await self._store.write(key, source)
+        artifact = await self.inner.write(key, source)
         _after(fault)
         return artifact
 
     async def copy(self, artifact: Artifact, key: str) -> Artifact:
         fault = await self._before(Request("copy", key))
-        copied = await self._store.copy(artifact, key)
+        copied = await self.inner.copy(artifact, key)
         _after(fault)
         return copied
 
     async def rename(self, key: str, to: str) -> None:
         fault = await self._before(Request("rename", key))
-        await self._store.rename(key, to)
+        await self.inner.rename(key, to)
         _after(fault)
 
     async def delete(self, keys: Sequence[str]) -> None:
         fault = await self._before(Request("delete", keys[0] if len(keys) == 1 else f"{len(keys)} keys"))
-        await self._store.delete(keys)
+        await self.inner.delete(keys)
         _after(fault)
 
     def open_local(self, artifact: Artifact) -> int:
-        return self._store.open_local(artifact)
+        return self.inner.open_local(artifact)
 
     async def sync(self, key: str) -> None:
         fault = await self._before(Request("sync", key))
-        await self._store.sync(key)
+        await self.inner.sync(key)
         _after(fault)
 
     async def capacity(self) -> Capacity | None:
         fault = await self._before(Request("capacity", ""))
-        room = await self._store.capacity()
+        room = await self.inner.capacity()
         _after(fault)
         return room
 
     async def aclose(self) -> None:
-        await self._store.aclose()
+        await self.inner.aclose()
 
 
 def _content(source: Source) -> bytes:

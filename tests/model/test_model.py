@@ -1,0 +1,148 @@
+"""The mount against a reference model (S1, S5, S6, S10, S11): chance chooses what programs do, and when the store answers.
+
+Every answer of the mount must be the model's; at the end the store must hold the model's files object by object, its directories and
+nothing else, and another mount must show the same.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+import trio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from trio.testing import MockClock
+
+from storemount.errors import Unavailable
+from storemount.stores.base import ArtifactStore
+from storemount.stores.local import LocalStore
+from tests.model.driver import Driver, Step
+from tests.model.reference import Reference
+from tests.support.bare import BareMount, bare_mount, faultless, objects
+from tests.support.faulty import FaultyStore, PromptMemoryStore
+
+NAMES = ("mkdir", "rmdir", "unlink", "rename", "rename", "rename", "list", "stat")
+FILES = (
+    "create",
+    "create",
+    "create",
+    "open",
+    "open",
+    "close",
+    "write",
+    "write",
+    "truncate",
+    "read",
+    "read",
+    "get",
+    "fsync",
+    "sleep",
+    "sleep",
+)
+VERBS = NAMES + FILES
+BYTE = st.integers(0, 255)
+STEPS = st.lists(st.builds(Step, st.sampled_from(VERBS), BYTE, BYTE, BYTE), min_size=10, max_size=60)
+
+
+async def _compare(m: BareMount, reference: Reference, staging: Path) -> None:
+    await m.settle()
+    held = await objects(m.store)
+    assert {key: data for key, data in held.items() if not key.endswith("/")} == reference.files()
+    async with bare_mount(faultless(m.store), staging) as other:
+        shown, files = set[str](), {}
+        waiting = [""]
+        while waiting:
+            above = waiting.pop()
+            for name in await other.names(above):
+                path = f"{above}/{name}".lstrip("/")
+                if (await other.stat(path)).st_mode & 0o170000 == 0o040000:
+                    shown.add(path)
+                    waiting.append(path)
+                else:
+                    files[path] = await other.get(path)
+        assert shown == reference.folders()
+        assert files == reference.files()
+
+
+async def _run(store: ArtifactStore, folder: Path, steps: Sequence[Step], *, ttl: float) -> None:
+    (folder / "one").mkdir()
+    (folder / "two").mkdir()
+    reference = Reference()
+    async with bare_mount(store, folder / "one", ttl=ttl) as m:
+        driver = Driver(m, reference)
+        for step in steps:
+            await driver.do(step)
+        await driver.close_all()
+        await _compare(m, reference, folder / "two")
+
+
+def _check(make: Callable[[Path], ArtifactStore], steps: Sequence[Step], *, ttl: float) -> None:
+    with TemporaryDirectory() as folder:
+        trio.run(lambda: _run(make(Path(folder)), Path(folder), steps, ttl=ttl), clock=MockClock(autojump_threshold=0))
+
+
+def _prompt(folder: Path) -> ArtifactStore:
+    return PromptMemoryStore()
+
+
+def _slow(folder: Path) -> ArtifactStore:
+    return FaultyStore.random_delays(PromptMemoryStore(), random.Random(1), 2.0)
+
+
+def _broken(folder: Path) -> ArtifactStore:
+    """Slow, and a tenth of its requests fail."""
+    dice = random.Random(2)
+    store = FaultyStore.random_delays(PromptMemoryStore(), dice, 1.0)
+    for verb in ("stat", "list", "read", "write", "copy"):
+        store.fail_sometimes(verb, Unavailable("503"), lambda: dice.random() < 0.1)
+    return store
+
+
+def _local(folder: Path) -> ArtifactStore:
+    (folder / "store").mkdir()
+    return LocalStore(str(folder / "store"))
+
+
+@pytest.mark.parametrize("ttl", [0.0, 10.0, float("inf")])
+@pytest.mark.parametrize("make", [_prompt, _slow, _broken])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+@given(steps=STEPS)
+def test_S1_S5_S10_S11_the_mount_is_the_model(make: Callable[[Path], ArtifactStore], ttl: float, steps: Sequence[Step]) -> None:
+    _check(make, steps, ttl=ttl)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+@given(steps=STEPS)
+def test_S1_S5_S10_S11_the_mount_of_a_local_store_is_the_model(steps: Sequence[Step]) -> None:
+    _check(_local, steps, ttl=10.0)
+
+
+async def _program(driver: Driver, dice: random.Random, steps: int) -> None:
+    for _ in range(steps):
+        await driver.do(Step(dice.choice(VERBS), dice.randrange(256), dice.randrange(256), dice.randrange(256)))
+    await driver.close_all()
+
+
+async def _run_at_once(store: ArtifactStore, folder: Path, seed: int, steps: int) -> None:
+    (folder / "one").mkdir()
+    (folder / "two").mkdir()
+    reference = Reference()
+    async with bare_mount(store, folder / "one") as m:
+        async with trio.open_nursery() as nursery:
+            for number in range(4):
+                top = f"program-{number}"
+                await m.mkdir(top)
+                reference.mkdir(top)
+                nursery.start_soon(_program, Driver(m, reference, top), random.Random(seed * 10 + number), steps)
+        await _compare(m, reference, folder / "two")
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_S1_S5_S10_programs_at_once_each_in_its_directory(seed: int) -> None:
+    """Four programs at once, each with a directory of its own; the worker, the listings and the uploads are shared."""
+    with TemporaryDirectory() as folder:
+        trio.run(lambda: _run_at_once(_slow(Path(folder)), Path(folder), seed, 150), clock=MockClock(autojump_threshold=0))
