@@ -51,7 +51,7 @@ def on_disk(root: Path) -> Model:
     return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("kind", KINDS)
 def test_S15_fifty_clients(kind: str, request: pytest.FixtureRequest, storemount: Storemount, tmp_path: Path) -> None:
     seconds = request.config.getoption("--load-seconds")
@@ -64,7 +64,7 @@ def test_S15_fifty_clients(kind: str, request: pytest.FixtureRequest, storemount
     outside.put("common", common_bytes(COMMON))
     with mounted(mount_of(storemount, kind, outside, ("--cache-size", f"{CACHE_MIB}M"))) as mount, mount.watched(seconds + 200):
         (mount.point / "work").mkdir()
-        model = fifty_workers(mount.point / "work", seconds / 2 if kind in REMOTE else seconds, seed=7, common=mount.point / "common")
+        model = fifty_workers(mount.point / "work", seconds / 4 if kind in REMOTE else seconds, seed=7, common=mount.point / "common")
         assert peak_mib(mount) < CACHE_MIB + OVERHEAD_MIB
         assert differences(on_disk(mount.point / "work"), model) == []
     assert differences({key.removeprefix("work/"): data for key, data in contents(outside, "work/").items()}, model) == []

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.command import Storemount
-from tests.support.mounting import REMOTE, STORES, mount_of, mounted, open_outside
+from tests.support.mounting import REMOTE, STORES, Mount, mount_of, mounted, open_outside
 from tests.support.outside import contents
 
 LEFT_OUT = {"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__"}
@@ -58,7 +58,7 @@ def test_S1_the_standard_library(kind: str, tree: Path, request: pytest.FixtureR
     found = contents(outside, "")
     assert found.keys() == expected.keys()
     assert [key for key, data in expected.items() if found[key] != data] == []
-    with mounted(mount_of(storemount, kind, outside)) as mount, mount.watched(200):
+    with mounted(Mount(storemount, mount.store, mount.options)) as mount, mount.watched(200):
         compared = subprocess.run(["diff", "-r", tree, mount.point / "Lib"], capture_output=True, text=True)
         assert (compared.stdout, compared.returncode) == ("", 0)
     outside.close()

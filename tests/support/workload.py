@@ -34,10 +34,12 @@ class Worker:
         self.model: Model = {}
         self.steps = 0
 
-    def run(self, until: float) -> None:
-        """Work until this monotonic time."""
+    def settle_in(self) -> None:
         for folder in FOLDERS:
             (self.home / folder).mkdir(parents=True, exist_ok=True)
+
+    def run(self, until: float) -> None:
+        """Work until this monotonic time."""
         acts: list[Callable[[], None]] = [self.write] * 4 + [self.read] * 4 + [self.append, self.patch, self.truncate, self.save]
         acts += [self.rename, self.delete, self.look, self.swap_folder, self.read_common]
         while time.monotonic() < until:
@@ -137,14 +139,14 @@ def common_bytes(size: int) -> bytes:
 
 def work(root: str, first: int, threads: int, seconds: float, seed: int, common: str | None, common_size: int) -> tuple[Model, int]:
     """`threads` workers side by side in this process; what they must have left, by path below `root`, and their steps."""
-    until = time.monotonic() + seconds
     shared = Path(common) if common else None
     workers = [Worker(Path(root, f"worker{number}"), seed + number, shared, common_size) for number in range(first, first + threads)]
     start = threading.Barrier(threads)
 
     def live(worker: Worker) -> None:
+        worker.settle_in()
         start.wait()
-        worker.run(until)
+        worker.run(time.monotonic() + seconds)
 
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(live, workers))
