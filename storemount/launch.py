@@ -12,15 +12,21 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 
 from storemount import mountpoint
 from storemount.background import run_in_background
 from storemount.config import MountSettings, Places, private_folder
+from storemount.control import socket_path
+from storemount.draining import reach
 from storemount.entry import Level
 from storemount.errors import ExitCode, Refusal
 from storemount.mountpoint import Host
 from storemount.registry import Registry
 from storemount.stores.flavors import StoreSpec
+
+PATIENCE = 5.0
+"""Seconds that an earlier mount at the same place gets to finish."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +51,7 @@ class Launch:
         mountpoint.check_apart(path, [(what, str(where)) for what, where in ours.items() if where])
         if self.spec.flavor == "local":
             mountpoint.check_outside_store(path, self.spec.path)
+        _let_earlier_end(path, socket_path(self.places, path))
 
     def serve(self, ready: Callable[[], None]) -> ExitCode:
         """Mount, and return when unmounted and drained. Raises Refusal before `ready` is called."""
@@ -56,6 +63,19 @@ class Launch:
         """Mount, and return when the mount answers. Raises Refusal."""
         log = Path(self.settings.log_file or private_folder(self.places.state / "logs") / _log_name(self.settings.mountpoint))
         run_in_background(replace(self, settings=replace(self.settings, log_file=str(log))).serve, log)
+
+
+def _let_earlier_end(path: str, socket: Path) -> None:
+    """A daemon that was unmounted a moment ago may still be saving; its successor would take its socket away."""
+    drain = reach(socket)
+    if drain is None:
+        return
+    try:
+        if not drain.ended(PATIENCE):
+            message = f"an earlier mount on {path} is still saving what was written to it; wait for it: storemount unmount {quote(path)}"
+            raise Refusal(ExitCode.BUSY, message)
+    finally:
+        drain.close()
 
 
 def look_up(registry: Registry, store: str) -> StoreSpec:

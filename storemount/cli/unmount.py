@@ -1,24 +1,25 @@
 """`storemount unmount`: take the mount away, then wait until everything is in the store (S8).
 
-What it is: the order of the three steps (reach the daemon, unmount, follow its queue) and how progress is shown.
+What it is: the order of the three steps (reach the daemon, unmount, follow its queue) and how drain is shown.
 What it is not: the draining; the daemon does that, whether or not somebody watches.
 """
 
 from __future__ import annotations
 
 import os
-import select
 import sys
 import time
 from collections import deque
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 import click
 
 from storemount.cli.session import places
 from storemount.cli.values import DURATION, duration_text, size_text
-from storemount.control import ask, socket_path
+from storemount.control import socket_path
+from storemount.draining import Drain, reach
 from storemount.errors import ExitCode, Refusal
 from storemount.mountinfo import mounted_at
 from storemount.mountpoint import detach, is_dead, located
@@ -45,66 +46,41 @@ Examples:
 def unmount(mountpoint: str, timeout: float | None, lazy: bool) -> None:
     """Unmount a store, and return when everything written to it is in the store."""
     path = located(mountpoint)
-    progress = _reach(path)
+    drain = reach(socket_path(places(), path))
     there = mounted_at(path)
     if there and not there.ours:
         raise Refusal(ExitCode.NOT_MOUNTED, f"{path} is not a storemount mount ({there.kind})")
-    if not there and progress is None:
+    if not there and drain is None:
         raise Refusal(ExitCode.NOT_MOUNTED, f"nothing is mounted on {path}; see: storemount status")
     if there:
-        dead = progress is None and is_dead(path)
-        detach(path, lazy=lazy or dead)
-        if progress is None:
-            what = (
-                "was a dead mount (its daemon is gone); cleaned it"
-                if dead
-                else "is unmounted; its daemon is another user's, and saves by itself"
-            )
-            click.echo(f"{path} {what}")
-    if progress is not None:
-        _follow(path, progress, timeout)
+        _take_away(path, lazy, served=drain is not None)
+    if drain is not None:
+        follow(path, drain, timeout)
 
 
-class Progress:
-    """The daemon's side of a drain, reached before the mount goes away. `answers` ends with one that says `done`."""
-
-    def __init__(self, pid: int, answers: Iterator[dict[str, Any]]) -> None:
-        self.pid = pid
-        self._watch = os.pidfd_open(pid)
-        self.answers = answers
-
-    def ended(self, within: float) -> bool:
-        """Whether the daemon has ended, or does within so many seconds."""
-        return bool(select.select([self._watch], [], [], within)[0])
+def _take_away(path: str, lazy: bool, *, served: bool) -> None:
+    dead = not served and is_dead(path)
+    detach(path, lazy=lazy or dead)
+    if dead:
+        click.echo(f"{path} was a dead mount (its daemon is gone); cleaned it")
+    elif not served:
+        click.echo(f"{path} is unmounted; its daemon is another user's, and saves by itself")
 
 
-def _reach(path: str) -> Progress | None:
-    """None when nobody serves this mount."""
-    socket = socket_path(places(), path)
-    try:
-        status = next(ask(socket, "status"))
-        answers = ask(socket, "drain")
-        next(answers)
-        return Progress(status["pid"], answers)
-    except (ConnectionError, FileNotFoundError, ProcessLookupError, StopIteration):
-        return None
-    except TimeoutError:
-        raise Refusal(ExitCode.UNEXPECTED, f"the daemon of {path} does not answer; see its log") from None
-
-
-def _follow(path: str, progress: Progress, timeout: float | None) -> None:
+def follow(path: str, drain: Drain, timeout: float | None) -> None:
     """Until the daemon says what is left, and is gone. Raises Refusal(NOT_DRAINED)."""
-    last = _last_answer(_within(progress.answers, path, timeout))
+    last = _last_answer(_within(drain.answers, path, timeout))
     if not last.get("done"):
         raise Refusal(ExitCode.NOT_DRAINED, f"the daemon of {path} ended before it said that everything is in the store; see its log")
     if left := last["left"]:
-        names = "".join(f"\n  {row['path']}: {row['error']}" for row in left)
+        kept = next((os.path.dirname(row["kept"]) for row in left if row.get("kept")), "this machine")
+        names = "".join(f"\n  {_failure(row)}" for row in left)
         raise Refusal(
-            ExitCode.NOT_DRAINED, f"{path} is unmounted, but {_changes(len(left))} did not reach the store; kept on this machine:{names}"
+            ExitCode.NOT_DRAINED, f"{path} is unmounted, but {_changes(len(left))} did not reach the store; kept in {kept}:{names}"
         )
-    if not progress.ended(LAST_WORDS):
+    if not drain.ended(LAST_WORDS):
         raise Refusal(
-            ExitCode.UNEXPECTED, f"everything is in the store, but the daemon of {path} (process {progress.pid}) does not end; see its log"
+            ExitCode.UNEXPECTED, f"everything is in the store, but the daemon of {path} (process {drain.pid}) does not end; see its log"
         )
 
 
@@ -131,8 +107,15 @@ def _last_answer(answers: Iterator[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _bar(answers: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    with click.progressbar(length=1, label="Saving", show_pos=True, file=sys.stderr, item_show_func=_to_go_or_nothing) as bar:
-        for answer in answers:
+    """Shown only when there is something to wait for."""
+    first = next((answer for answer in answers if answer["pending"] or answer.get("done")), None)
+    if first is None or not first["pending"]:
+        yield from () if first is None else (first,)
+        return
+    with click.progressbar(
+        length=first["pending"], label="Saving", show_pos=True, file=sys.stderr, item_show_func=_to_go_or_nothing
+    ) as bar:
+        for answer in chain([first], answers):
             pending = answer["pending"]
             bar.length = max(bar.length or 1, pending)
             bar.update(bar.length - pending - bar.pos, answer)
@@ -154,6 +137,11 @@ def _to_go_or_nothing(answer: dict[str, Any] | None) -> str | None:
 
 def _to_go(answer: dict[str, Any]) -> str:
     return f"{_changes(answer['pending'])} ({size_text(answer['pending_bytes'])}) to go"
+
+
+def _failure(row: dict[str, Any]) -> str:
+    path, error = row["path"], row["error"]
+    return str(error) if error.startswith(f"{path}:") else f"{path}: {error}"
 
 
 def _changes(count: int) -> str:
