@@ -2,7 +2,7 @@
 
 A test takes `root`: a fresh directory of its own, once in a plain directory and once on each kind of mount. If the plain directory
 fails, the test is wrong. A module can narrow this down: `SUBJECTS` (which kinds), `MOUNT_OPTIONS` (for the mount command), `PLANTED`
-(how many small files are in the store before it is mounted).
+(how many small files are in the store before it is mounted). A single test is narrowed down by `@pytest.mark.subjects(...)`.
 """
 
 from __future__ import annotations
@@ -26,9 +26,14 @@ HUNG = 60.0
 _numbers = itertools.count(1)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "subjects(*kinds): on which kinds of subject the test makes sense")
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "subject" in metafunc.fixturenames:
-        kinds = getattr(metafunc.module, "SUBJECTS", KINDS)
+        marker = metafunc.definition.get_closest_marker("subjects")
+        kinds = marker.args if marker else getattr(metafunc.module, "SUBJECTS", KINDS)
         asked = metafunc.config.getoption("--subjects").split(",")
         metafunc.parametrize("subject", [kind for kind in kinds if asked == [""] or kind in asked], indirect=True, scope="module")
 

@@ -46,29 +46,3 @@ def test_S3_immutable_never_asks_again(kind: str, bucket: BucketClient, proxy: P
         before = proxy.connections
         assert [look() for _ in range(20)] == [first] * 20
         assert proxy.connections == before
-
-
-@pytest.mark.parametrize("kind", REMOTE)
-def test_listing_costs_one_request_per_thousand_keys(kind: str, bucket: BucketClient, proxy: Proxy, storemount: Storemount) -> None:
-    """`ls -l` of a large directory asks for its pages, and never for an entry."""
-    for number in range(1100):
-        bucket.put(f"d/{number}")
-    with mounted(bucket_mount(storemount, kind, bucket, (), {"endpoint": proxy.endpoint})) as mount, mount.watched(60):
-        (mount.point / "d").stat()
-        before = proxy.connections
-        with os.scandir(mount.point / "d") as entries:
-            assert sum(entry.stat().st_size == 0 for entry in entries) == 1100
-        assert proxy.connections - before <= 3
-
-
-@pytest.mark.parametrize("kind", REMOTE)
-def test_small_file_costs_one_get(kind: str, bucket: BucketClient, proxy: Proxy, storemount: Storemount) -> None:
-    """Reading a listed file: one request, and none the second time."""
-    for number in range(20):
-        bucket.put(f"d/{number}", b"small")
-    with mounted(bucket_mount(storemount, kind, bucket, (), {"endpoint": proxy.endpoint})) as mount, mount.watched(60):
-        names = os.listdir(mount.point / "d")
-        before = proxy.connections
-        for _ in range(2):
-            assert all((mount.point / "d" / name).read_bytes() == b"small" for name in names)
-        assert proxy.connections - before <= len(names)

@@ -73,8 +73,8 @@ class Mount:
 
     def gone(self) -> None:
         """Neither the mount nor its daemon is there any more."""
+        assert exited(self.pid), f"the daemon is still there\n{self.tail()}"
         assert not self.mounted
-        assert exited(self.pid), f"the daemon outlived its mount\n{self.tail()}"
         self.pid = 0
 
     @property

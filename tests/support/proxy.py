@@ -2,7 +2,8 @@
 
 What it is: a TCP server on the loopback that treats every connection as it was last told to: pass it on, or one of the treatments
 of `faults`, or no listener at all.
-What it is not: aware of HTTP; it counts connections (the test servers close each after one request, so these are requests).
+What it is not: aware of HTTP; it counts connections (the test servers close each after one request, so these are requests) and the
+bytes that came back.
 Invariants: after `become` returns, no connection treated in the earlier way is left; every socket and thread is gone when the context
 is left.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from urllib.parse import urlsplit
 
@@ -28,6 +29,7 @@ class Proxy:
         self._open: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
         self.connections = 0
+        self.fetched = 0
         self._listen(self._listener)
 
     @property
@@ -38,9 +40,12 @@ class Proxy:
         """Pass both directions on until one side ends."""
         with socket.create_connection(self._target) as server:
             self._open.add(server)
-            back = self._start(_pump, server, connection)
+            back = self._start(self._answer, server, connection)
             _pump(connection, server)
             back.join()
+
+    def _answer(self, server: socket.socket, connection: socket.socket) -> None:
+        self.fetched += _pump(server, connection)
 
     def refuse(self) -> None:
         """Nobody listens any more: connections are refused."""
@@ -73,8 +78,7 @@ class Proxy:
     def _listen(self, listener: socket.socket) -> None:
         self._start(self._accept, listener)
 
-    def _start(self, work: object, *arguments: socket.socket) -> threading.Thread:
-        assert callable(work)
+    def _start(self, work: Callable[..., object], *arguments: socket.socket) -> threading.Thread:
         thread = threading.Thread(target=work, args=arguments, daemon=True)
         self._threads.append(thread)
         thread.start()
@@ -96,13 +100,16 @@ class Proxy:
             self._open.discard(connection)
 
 
-def _pump(source: socket.socket, target: socket.socket) -> None:
-    """One direction; its end is passed on."""
+def _pump(source: socket.socket, target: socket.socket) -> int:
+    """One direction; its end is passed on. How many bytes went through."""
+    count = 0
     with suppress(OSError):
         while data := source.recv(1 << 16):
+            count += len(data)
             target.sendall(data)
     with suppress(OSError):
         target.shutdown(socket.SHUT_WR)
+    return count
 
 
 @contextmanager
