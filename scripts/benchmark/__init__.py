@@ -6,7 +6,8 @@ What it is not: a test. Nothing here passes or fails by a time; a cell fails onl
 
 Subjects: `plain`, the directory itself (local only); `storemount`; `rclone` (`mount --vfs-cache-mode full`, files go up as soon as
 they are closed, otherwise its defaults); `s3fs` (S3 only, its defaults). Every cell starts with a fresh mount, an empty cache folder
-and, as root, an empty page cache. The S3 server is a radosgw on the same machine, so its work takes part of the same cores.
+and, as root, an empty page cache. The S3 server is a radosgw on the same machine, so its work takes part of the same cores;
+`--latency 20ms` puts it as far away as a real one usually is.
 
 Workloads and their figures (MiB/s and files/s: more is better; s: less is better):
 

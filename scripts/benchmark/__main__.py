@@ -24,7 +24,7 @@ from benchmark.stage import Broken, Stage
 from benchmark.stores import Folder, Store
 from benchmark.subjects import Subject, every_subject
 from benchmark.workloads import WORKLOADS, Amounts, plant
-from storemount.config import parse_size
+from storemount.config import parse_duration, parse_size
 
 
 def words(known: Sequence[str]) -> type:
@@ -51,6 +51,7 @@ def options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--on", type=words(["local", "s3"]), default=["local", "s3"], metavar="local,s3")
     parser.add_argument("--size", type=parse_size, help="of a large file (default 1G)")
     parser.add_argument("--repeat", type=int, help="how often (default 3)")
+    parser.add_argument("--latency", type=parse_duration, default=0.0, help="added to every exchange with the S3 server, such as 20ms")
     parser.add_argument("--json", type=Path, default=Path("bench.json"), metavar="FILE", help="default bench.json")
     parser.add_argument("--storemount-option", action="append", default=[], metavar="OPTION", help="passed to storemount's mount command")
     return parser.parse_args(arguments)
@@ -64,14 +65,14 @@ def amounts_of(chosen: argparse.Namespace) -> Amounts:
 
 
 @contextmanager
-def store_of(kind: str, work: Path) -> Iterator[tuple[Store, server.RequestLog | None]]:
+def store_of(kind: str, work: Path, round_trip: float) -> Iterator[tuple[Store, server.RequestLog | None]]:
     """An empty store, and the log of its requests where it has one."""
     if kind == "local":
         root = work / "store"
         root.mkdir()
         yield Folder(root), None
     else:
-        with server.bucket(work) as bucket:
+        with server.bucket(work, round_trip) as bucket:
             log = bucket.endpoint.access_log
             yield bucket, server.RequestLog(log) if log else None
 
@@ -118,10 +119,10 @@ class Run:
 
 def measure(chosen: argparse.Namespace, report: Report, work: Path) -> None:
     amounts = amounts_of(chosen)
-    report.facts["amounts"] = asdict(amounts)
+    report.facts |= {"amounts": asdict(amounts), "latency": chosen.latency}
     every = [subject for subject in every_subject(chosen.storemount_option) if subject.name in chosen.subjects]
     for kind in chosen.on:
-        with store_of(kind, work) as (store, log):
+        with store_of(kind, work, chosen.latency) as (store, log):
             subjects = [subject for subject in every if subject.serves(store)]
             report.facts["versions"] |= {subject.name: subject.version() for subject in subjects}
             plant(store, amounts, chosen.only)

@@ -14,8 +14,11 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from benchmark.distance import relay
 from benchmark.stores import AGENT, Bucket, Endpoint
 from benchmark.subjects import REPOSITORY
 
@@ -25,10 +28,26 @@ _QUIET = 0.2
 
 
 @contextmanager
-def bucket(work: Path) -> Iterator[Bucket]:
-    """The bucket that the environment describes (as `scripts/emulators up` prints it), else one on a server of our own."""
+def bucket(work: Path, round_trip: float) -> Iterator[Bucket]:
+    """The bucket that the environment describes (as `scripts/emulators up` prints it), else one on a server of our own.
+
+    With a `round_trip` in seconds the bucket says that it is behind a relay; our own view of it goes the short way.
+    """
+    with _endpoint(work) as endpoint:
+        if not round_trip:
+            yield Bucket(endpoint, endpoint)
+            return
+        where = urlsplit(endpoint.url)
+        if where.scheme != "http" or not where.hostname or not where.port:
+            raise ValueError(f"{endpoint.url}: only a plain http server with a port can be made more distant")
+        with relay(where.hostname, where.port, round_trip) as port:
+            yield Bucket(endpoint, replace(endpoint, url=f"http://127.0.0.1:{port}"))
+
+
+@contextmanager
+def _endpoint(work: Path) -> Iterator[Endpoint]:
     if "S3_BUCKET" in os.environ:
-        yield Bucket(Endpoint.of(os.environ))
+        yield Endpoint.of(os.environ)
         return
     home = str(work / "server")
     try:
@@ -36,7 +55,7 @@ def bucket(work: Path) -> Iterator[Bucket]:
             [_SCRIPT, "up", home, str(_free_port())], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=True
         )
         lines = (line.partition("=") for line in done.stdout.splitlines())
-        yield Bucket(Endpoint.of({name: value for name, _, value in lines}))
+        yield Endpoint.of({name: value for name, _, value in lines})
     finally:
         subprocess.run([_SCRIPT, "down", home], stdin=subprocess.DEVNULL, check=True)
 

@@ -125,9 +125,11 @@ class Endpoint:
 
 
 class Bucket:
+    """`endpoint` is where the subjects find it; what is done here goes to `outside`, another address of the same server."""
+
     kind = "s3"
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, outside: Endpoint, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
         config = botocore.config.Config(
             user_agent=AGENT,
@@ -138,10 +140,10 @@ class Bucket:
         )
         self._s3: Any = botocore.session.Session().create_client(
             "s3",
-            endpoint.region,
-            endpoint_url=endpoint.url,
-            aws_access_key_id=endpoint.key,
-            aws_secret_access_key=endpoint.secret,
+            outside.region,
+            endpoint_url=outside.url,
+            aws_access_key_id=outside.key,
+            aws_secret_access_key=outside.secret,
             config=config,
         )
 
