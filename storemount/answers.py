@@ -18,7 +18,7 @@ from typing import Any
 import trio
 
 from storemount.assembly import Mount
-from storemount.control import VERSION
+from storemount.control import VERSION, address
 from storemount.writeback.journal import Change, Kind, State
 
 LINE = 4096
@@ -63,7 +63,8 @@ class Answers:
         """Listen until cancelled."""
         self._path.unlink(missing_ok=True)
         with trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_STREAM) as listener:
-            await listener.bind(str(self._path))
+            with address(self._path) as short:
+                await listener.bind(short)
             os.chmod(self._path, 0o600)
             listener.listen(16)
             task_status.started()

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +22,23 @@ VERSION = 1
 
 
 def socket_path(places: Places, mountpoint: str) -> Path:
-    """The socket of the mount at this absolute path (a hash, as a socket's path may have 107 bytes only)."""
+    """The socket of the mount at this absolute path (a hash, as a file name holds no slash, and 255 bytes only)."""
     return places.runtime / (hashlib.sha256(mountpoint.encode("utf-8", "surrogateescape")).hexdigest()[:16] + ".sock")
 
 
 def sockets(places: Places) -> list[Path]:
     """The sockets of all mounts of this user."""
     return sorted(places.runtime.glob("*.sock"))
+
+
+@contextmanager
+def address(path: Path) -> Iterator[str]:
+    """`path` for bind and connect, which take 107 bytes, however deep its folder lies. Raises OSError."""
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
 
 
 def ask(path: Path, what: str, *, timeout: float = 10.0) -> Iterator[dict[str, Any]]:
@@ -37,7 +49,8 @@ def ask(path: Path, what: str, *, timeout: float = 10.0) -> Iterator[dict[str, A
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(timeout)
-        connection.connect(str(path))
+        with address(path) as short:
+            connection.connect(short)
         connection.sendall(json.dumps({"v": VERSION, "do": what}).encode() + b"\n")
         with connection.makefile("rb") as lines:
             for line in lines:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import pytest
 
 from storemount.cli.unmount import follow
 from storemount.config import MountSettings, Places
-from storemount.control import socket_path
+from storemount.control import address, socket_path
 from storemount.draining import Drain, reach
 from storemount.errors import ExitCode, Refusal
 from storemount.launch import Launch
@@ -51,9 +52,9 @@ def home() -> Iterator[Path]:
 
 
 @contextmanager
-def daemon(socket: Path, *answers: dict[str, Any]) -> Iterator[subprocess.Popen[str]]:
+def daemon(path: Path, *answers: dict[str, Any]) -> Iterator[subprocess.Popen[str]]:
     """Lives until its standard input is closed."""
-    words = [sys.executable, "-c", DAEMON, str(socket), json.dumps(answers)]
+    words = [sys.executable, "-c", DAEMON, str(path), json.dumps(answers)]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin and process.stdout
         process.stdout.readline()
@@ -69,10 +70,23 @@ def end(process: subprocess.Popen[str]) -> None:
     process.stdin.close()
 
 
-def reached(socket: Path) -> Drain:
-    drain = reach(socket)
+def reached(path: Path) -> Drain:
+    drain = reach(path)
     assert drain
     return drain
+
+
+def test_a_socket_may_lie_deeper_than_its_address_is_long(tmp_path: Path) -> None:
+    deep = tmp_path / ("d" * 200) / "a.sock"
+    deep.parent.mkdir()
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as caller:
+        with address(deep) as short:
+            listener.bind(short)
+        listener.listen()
+        with address(deep) as short:
+            caller.connect(short)
+    assert deep.is_socket()
+    assert reach(deep) is None
 
 
 def test_nobody_is_reached_where_nobody_listens(home: Path) -> None:
