@@ -11,6 +11,7 @@ Invariants:
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from typing import Protocol
@@ -37,6 +38,10 @@ class Reader(Protocol):
 
     async def read(self, start: int, stop: int) -> Buffer: ...
 
+    def again(self) -> Reader:
+        """Another reader of the same version, closed by itself."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -59,6 +64,9 @@ class BlockReader:
     def _look_ahead(self, stop: int) -> None:
         for size, number in self._window.ahead(stop, self._blocks.room_ahead):
             self._blocks.set_out(self.artifact, size, number)
+
+    def again(self) -> Reader:
+        return BlockReader(self.artifact, self._blocks)
 
     def close(self) -> None:
         pass
@@ -88,6 +96,9 @@ class LocalReader:
         finally:
             self._reading -= 1
             self._close_if_idle()
+
+    def again(self) -> Reader:
+        return LocalReader(self.artifact, os.dup(self._fd))
 
     def close(self) -> None:
         self._closed = True
@@ -202,8 +213,11 @@ class Files:
 
     def pin(self, node: Node) -> None:
         """Take hold of the version now, where holding is free (S4: a local file stays readable after its name is gone)."""
-        if self._store.traits.local_files and node.staged is None and node.artifact is not None and node.ino not in self._readers:
-            self._renew(node, node.artifact, None)
+        held = self._readers.get(node.ino)
+        if not self._store.traits.local_files or node.staged is not None or node.artifact is None:
+            return
+        if held is None or held.artifact is not node.artifact:
+            self._renew(node, node.artifact, held)
 
     def write(self, node: Node, offset: int, data: Buffer) -> int:
         """All of `data`. Raises OSError (ENOSPC)."""
@@ -229,26 +243,38 @@ class Files:
             raise Changed(f"{node.name} was replaced in the store while it was open for writing")
         staged = node.staged
         if staged is None:
-            base = ArtifactBase(node.artifact, self._reader(node.artifact)) if node.artifact is not None else None
-            staged = node.staged = self._staging.create(base)
+            staged = node.staged = self._staging.create(self._base(node))
         elif staged.frozen:
             # The node's hold on the frozen layer passes to the new one.
             staged = node.staged = self._staging.create(staged)
         return staged
+
+    def _base(self, node: Node) -> ArtifactBase | None:
+        """The store's version; through what is open already, since its name may be gone."""
+        if node.artifact is None:
+            return None
+        held = self._readers.get(node.ino)
+        same = held is not None and held.artifact is node.artifact
+        return ArtifactBase(node.artifact, held.again() if held is not None and same else self._reader(node.artifact))
 
     def _replace(self, node: Node) -> None:
         """An empty staged file with nothing under it: whole replacement costs no read."""
         node.staged = self._staging.create()
 
     async def preserve(self, node: Node) -> None:
-        """Before the object goes: keep it readable for the handles that are open."""
-        artifact = node.artifact
-        if not node.opens or self._store.traits.local_files or artifact is None or artifact.size > PRESERVED:
+        """Before the object goes: keep it readable for the handles that are open. Raises what the store raises."""
+        if not node.opens or node.artifact is None:
             return
-        if node.staged is not None:
-            await node.staged.fill()
-            return
-        copy = self._staging.create(ArtifactBase(artifact, self._reader(artifact)))
+        with contextlib.suppress(Changed):  # Somebody else was faster, and the handles will be told.
+            if self._store.traits.local_files:
+                self.pin(node)
+            elif node.staged is not None:
+                await node.staged.fill()
+            elif node.artifact.size <= PRESERVED:
+                await self._preserve_copy(node)
+
+    async def _preserve_copy(self, node: Node) -> None:
+        copy = self._staging.create(self._base(node))
         try:
             await copy.fill()
         except BaseException:

@@ -159,7 +159,8 @@ class Namespace:
         parent = node.parent
         if parent is None or parent.folder is None or parent.folder.marked:
             return
-        if len(parent.folder.children) <= 1 or trio.current_time() >= parent.folder.listed_until:
+        stays = any(child is not node and self._is_in_store(child) for child in parent.folder.children.values())
+        if not stays or trio.current_time() >= parent.folder.listed_until:
             await self._apply(Kind.MKDIR, parent, parent.path, self.make_marker)
             parent.folder.marked = True
 
@@ -193,13 +194,12 @@ class Namespace:
         self._key(to, to_name)
         if target is node:
             return
-        if target is not None:
-            if not replace:
-                raise AlreadyExists(to_name)
-            await self._may_replace(node, target)
-        if target is not None:
-            self._cancel_waiting(target)
+        if target is not None and not replace:
+            raise AlreadyExists(to_name)
         try:
+            if target is not None:
+                await self._may_replace(node, target)
+                self._cancel_waiting(target)
             if node.folder is None:
                 await self._rename_file(node, to, to_name, target)
             else:
@@ -213,6 +213,9 @@ class Namespace:
         if node.folder is None:
             if target.folder is not None:
                 raise IsADirectory(target.name)
+            if target.opens:
+                # Its handles keep what is being sent just now, once it can be read in the store.
+                await self._stop_uploads(target)
             await self._files.preserve(target)
         else:
             await self._must_be_empty(target)
@@ -239,8 +242,9 @@ class Namespace:
         await self._stop_uploads(node)
 
     def _is_in_store(self, node: Node) -> bool:
-        """Whether the store has, or is just getting, an object under this name."""
-        return node.artifact is not None or node.covers or any(change.state is State.RUNNING for change in self._journal.puts_of(node))
+        """Whether the store has, or is just getting, something under this name."""
+        known = node.artifact is not None or node.covers or node.folder is not None
+        return known or any(change.state is State.RUNNING for change in self._journal.puts_of(node))
 
     async def _rename_directory(self, node: Node, to: Node, name: str) -> None:
         """What is not uploaded yet goes up under its new name only; the rest moves in the store."""

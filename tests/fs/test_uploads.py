@@ -15,8 +15,8 @@ from tests.support.bare import bare_mount, fails, objects, put_object
 from tests.support.faulty import FaultyStore
 
 
-async def test_S6_nothing_is_published_before_close(clock: MockClock, store: FaultyStore, tmp_path: Path) -> None:
-    async with bare_mount(store, tmp_path) as m:
+async def test_S6_nothing_is_published_before_close(clock: MockClock, store: FaultyStore, staging: Path) -> None:
+    async with bare_mount(store, staging) as m:
         fh = await m.create("f")
         await m.write(fh, 0, b"half")
         await trio.sleep(60)
@@ -26,9 +26,9 @@ async def test_S6_nothing_is_published_before_close(clock: MockClock, store: Fau
         assert await objects(store) == {"f": b"half"}
 
 
-async def test_S6_truncating_on_open_publishes_nothing_before_close(clock: MockClock, store: FaultyStore, tmp_path: Path) -> None:
-    await put_object(store, "f", b"old", tmp_path)
-    async with bare_mount(store, tmp_path) as m:
+async def test_S6_truncating_on_open_publishes_nothing_before_close(clock: MockClock, store: FaultyStore, staging: Path) -> None:
+    await put_object(store, "f", b"old", staging)
+    async with bare_mount(store, staging) as m:
         fh = await m.open("f", os.O_WRONLY | os.O_TRUNC)
         await m.write(fh, 0, b"half of th")
         await trio.sleep(60)
@@ -40,9 +40,9 @@ async def test_S6_truncating_on_open_publishes_nothing_before_close(clock: MockC
 
 
 async def test_S6_a_file_opened_again_before_its_upload_is_not_published_half_written(
-    clock: MockClock, store: FaultyStore, tmp_path: Path
+    clock: MockClock, store: FaultyStore, staging: Path
 ) -> None:
-    async with bare_mount(store, tmp_path) as m:
+    async with bare_mount(store, staging) as m:
         await m.put("f", b"first")
         fh = await m.open("f", os.O_WRONLY)
         await m.write(fh, 0, b"SEC")
@@ -54,9 +54,9 @@ async def test_S6_a_file_opened_again_before_its_upload_is_not_published_half_wr
         assert await objects(store) == {"f": b"SECOND"}
 
 
-async def test_S16_a_failed_upload_is_tried_again_until_it_succeeds(clock: MockClock, store: FaultyStore, tmp_path: Path) -> None:
+async def test_S16_a_failed_upload_is_tried_again_until_it_succeeds(clock: MockClock, store: FaultyStore, staging: Path) -> None:
     store.fail("write", Unavailable("503"), times=3)
-    async with bare_mount(store, tmp_path) as m:
+    async with bare_mount(store, staging) as m:
         await m.put("f", b"data")
         await trio.sleep(120)
         assert await objects(store) == {"f": b"data"}
@@ -64,9 +64,9 @@ async def test_S16_a_failed_upload_is_tried_again_until_it_succeeds(clock: MockC
         assert not len(m.mount.journal)
 
 
-async def test_S16_a_refused_upload_is_told_at_the_next_flush_and_fsync(clock: MockClock, store: FaultyStore, tmp_path: Path) -> None:
+async def test_S16_a_refused_upload_is_told_at_the_next_flush_and_fsync(clock: MockClock, store: FaultyStore, staging: Path) -> None:
     store.fail("write", Denied("no"), times=1000)
-    async with bare_mount(store, tmp_path) as m:
+    async with bare_mount(store, staging) as m:
         await m.put("f", b"data")
         await trio.sleep(5)
         fh = await m.open("f", os.O_RDWR)
@@ -79,9 +79,9 @@ async def test_S16_a_refused_upload_is_told_at_the_next_flush_and_fsync(clock: M
         assert await objects(store) == {"f": b"data"}
 
 
-async def test_S16_a_lost_reply_to_an_upload_does_no_harm(clock: MockClock, store: FaultyStore, tmp_path: Path) -> None:
+async def test_S16_a_lost_reply_to_an_upload_does_no_harm(clock: MockClock, store: FaultyStore, staging: Path) -> None:
     store.lose_reply("write", TimedOut("late"))
-    async with bare_mount(store, tmp_path) as m:
+    async with bare_mount(store, staging) as m:
         await m.put("f", b"data")
         await m.settle()
         assert await objects(store) == {"f": b"data"}
@@ -90,9 +90,9 @@ async def test_S16_a_lost_reply_to_an_upload_does_no_harm(clock: MockClock, stor
 
 @pytest.mark.parametrize("settled", [True, False])
 async def test_S10_renaming_a_file_whose_upload_failed_loses_nothing(
-    clock: MockClock, store: FaultyStore, tmp_path: Path, settled: bool
+    clock: MockClock, store: FaultyStore, staging: Path, settled: bool
 ) -> None:
-    async with bare_mount(store, tmp_path) as m:
+    async with bare_mount(store, staging) as m:
         if settled:
             await m.put("f", b"before")
             await m.settle()
@@ -105,9 +105,9 @@ async def test_S10_renaming_a_file_whose_upload_failed_loses_nothing(
 
 
 async def test_S10_renaming_a_directory_with_a_failed_upload_below_loses_nothing(
-    clock: MockClock, store: FaultyStore, tmp_path: Path
+    clock: MockClock, store: FaultyStore, staging: Path
 ) -> None:
-    async with bare_mount(store, tmp_path) as m:
+    async with bare_mount(store, staging) as m:
         await m.mkdir("d")
         store.fail("write", Unavailable("503"), times=2, key="d/f")
         await m.put("d/f", b"data")
@@ -117,10 +117,10 @@ async def test_S10_renaming_a_directory_with_a_failed_upload_below_loses_nothing
         assert await objects(store) == {"e/": b"", "e/f": b"data"}
 
 
-async def test_S16_a_refused_unlink_leaves_the_file_and_its_waiting_upload(clock: MockClock, store: FaultyStore, tmp_path: Path) -> None:
-    await put_object(store, "f", b"old", tmp_path)
+async def test_S16_a_refused_unlink_leaves_the_file_and_its_waiting_upload(clock: MockClock, store: FaultyStore, staging: Path) -> None:
+    await put_object(store, "f", b"old", staging)
     store.fail("delete", Denied("no"))
-    async with bare_mount(store, tmp_path) as m:
+    async with bare_mount(store, staging) as m:
         await m.put("f", b"new")
         with fails(errno.EACCES):
             await m.unlink("f")
@@ -129,8 +129,8 @@ async def test_S16_a_refused_unlink_leaves_the_file_and_its_waiting_upload(clock
         assert await objects(store) == {"f": b"new"}
 
 
-async def test_S7_fsync_of_an_open_file_waits_for_the_store(clock: MockClock, store: FaultyStore, tmp_path: Path) -> None:
-    async with bare_mount(store, tmp_path) as m:
+async def test_S7_fsync_of_an_open_file_waits_for_the_store(clock: MockClock, store: FaultyStore, staging: Path) -> None:
+    async with bare_mount(store, staging) as m:
         fh = await m.create("f")
         await m.write(fh, 0, b"one")
         await m.fsync(fh)
@@ -142,9 +142,9 @@ async def test_S7_fsync_of_an_open_file_waits_for_the_store(clock: MockClock, st
 
 
 async def test_S7_what_was_written_before_an_fsync_is_in_the_store_after_it_though_writes_go_on(
-    clock: MockClock, store: FaultyStore, tmp_path: Path
+    clock: MockClock, store: FaultyStore, staging: Path
 ) -> None:
-    async with bare_mount(store, tmp_path) as m:
+    async with bare_mount(store, staging) as m:
         fh = await m.create("f")
         await m.write(fh, 0, b"before")
         async with trio.open_nursery() as nursery:
@@ -157,9 +157,9 @@ async def test_S7_what_was_written_before_an_fsync_is_in_the_store_after_it_thou
         assert await objects(store) == {"f": b"before after"}
 
 
-async def test_S5_writes_during_an_upload_keep_both_contents_right(clock: MockClock, store: FaultyStore, tmp_path: Path) -> None:
+async def test_S5_writes_during_an_upload_keep_both_contents_right(clock: MockClock, store: FaultyStore, staging: Path) -> None:
     gate = store.hold("write")
-    async with bare_mount(store, tmp_path) as m:
+    async with bare_mount(store, staging) as m:
         await m.put("f", b"first version")
         await gate.wait_reached()
         fh = await m.open("f", os.O_RDWR)
@@ -174,8 +174,8 @@ async def test_S5_writes_during_an_upload_keep_both_contents_right(clock: MockCl
         assert await objects(store) == {"f": b"first VERSION, longer"}
 
 
-async def test_a_file_closed_again_before_its_upload_is_sent_once(clock: MockClock, store: FaultyStore, tmp_path: Path) -> None:
-    async with bare_mount(store, tmp_path) as m:
+async def test_a_file_closed_again_before_its_upload_is_sent_once(clock: MockClock, store: FaultyStore, staging: Path) -> None:
+    async with bare_mount(store, staging) as m:
         for number in range(5):
             await m.put("f", b"%d" % number)
         await m.settle()

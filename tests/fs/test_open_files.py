@@ -1,0 +1,240 @@
+"""Open files and what happens to their names and versions meanwhile (S4, S5, S10)."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from storemount.stores.local import LocalStore
+from tests.support.bare import bare_mount, fails, faultless, objects, put_object
+from tests.support.faulty import FaultyStore
+
+MIB = 1024 * 1024
+
+
+async def test_S5_an_unlinked_open_file_is_read_and_written(clock: MockClock, either: FaultyStore, staging: Path) -> None:
+    await put_object(either, "f", b"content", staging)
+    async with bare_mount(either, staging) as m:
+        reader, writer = await m.open("f"), await m.open("f", os.O_RDWR)
+        await m.unlink("f")
+        assert await objects(either) == {}
+        assert not await m.exists("f")
+        assert await m.read(reader) == b"content"
+        await m.write(writer, 3, b"TENT, and more")
+        assert await m.read(reader) == b"conTENT, and more"
+        await m.close(writer)
+        assert await m.read(reader) == b"conTENT, and more"
+        await m.close(reader)
+        await trio.sleep(60)
+        assert await objects(either) == {}
+        assert not os.listdir(staging)
+
+
+async def test_S5_a_replaced_open_file_keeps_its_bytes(clock: MockClock, either: FaultyStore, staging: Path) -> None:
+    await put_object(either, "f", b"old", staging)
+    await put_object(either, "g", b"new", staging)
+    async with bare_mount(either, staging) as m:
+        reader, writer = await m.open("f"), await m.open("f", os.O_RDWR)
+        await m.rename("g", "f")
+        assert await m.read(reader) == b"old"
+        await m.write(writer, 0, b"O")
+        assert await m.read(reader) == b"Old"
+        assert await m.get("f") == b"new"
+        await m.close(writer)
+        await m.close(reader)
+        await m.settle()
+        assert await objects(either) == {"f": b"new"}
+
+
+async def test_S5_a_file_replaced_while_its_upload_runs_keeps_its_bytes_for_who_reads_it(
+    clock: MockClock, either: FaultyStore, staging: Path
+) -> None:
+    async with bare_mount(either, staging) as m:
+        await m.put("g", b"new")
+        await m.settle()
+        gate = either.hold("write", key="f")
+        await m.put("f", b"old")
+        reader = await m.open("f")
+        await gate.wait_reached()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(m.rename, "g", "f")
+            await trio.sleep(1)
+            gate.open()
+        assert await m.read(reader) == b"old"
+        await m.close(reader)
+        await m.settle()
+        assert await objects(either) == {"f": b"new"}
+
+
+@pytest.mark.parametrize("verb", ["unlink", "rename"])
+async def test_S5_a_half_fetched_open_file_stays_whole_when_its_name_goes(
+    clock: MockClock, either: FaultyStore, staging: Path, verb: str
+) -> None:
+    """Its bytes are partly in the staging, partly only in the object that is about to go."""
+    content = os.urandom(3 * MIB)
+    await put_object(either, "f", content, staging)
+    async with bare_mount(either, staging) as m:
+        fh = await m.open("f", os.O_RDWR)
+        await m.write(fh, MIB, b"written")
+        if verb == "unlink":
+            await m.unlink("f")
+        else:
+            await m.put("g", b"another")
+            await m.rename("g", "f")
+        assert await m.read(fh) == content[:MIB] + b"written" + content[MIB + 7 :]
+        await m.close(fh)
+
+
+async def test_S4_a_handle_sees_one_version_or_an_error_when_somebody_else_replaces_the_object(
+    clock: MockClock, store: FaultyStore, staging: Path
+) -> None:
+    old, new = os.urandom(9 * MIB), os.urandom(9 * MIB)
+    await put_object(store, "f", old, staging)
+    async with bare_mount(store, staging) as m:
+        fh = await m.open("f")
+        assert await m.read(fh, 0, 4096) == old[:4096]
+        await put_object(store, "f", new, staging)
+        await trio.sleep(20)
+        assert await m.get("f") == new
+        assert await m.read(fh, 0, 4096) == old[:4096]
+        with fails(errno.ESTALE):
+            await m.read(fh, 8 * MIB, 4096)
+        await m.close(fh)
+
+
+async def test_S4_a_local_version_stays_readable_after_it_was_replaced(clock: MockClock, tmp_path: Path, staging: Path) -> None:
+    """A descriptor holds it."""
+    (tmp_path / "store").mkdir()
+    store = LocalStore(str(tmp_path / "store"))
+    await put_object(store, "f", b"old", staging)
+    async with bare_mount(store, staging) as m:
+        fh = await m.open("f")
+        await put_object(store, "f", b"new", staging)
+        assert await m.read(fh) == b"old"
+        await m.close(fh)
+
+
+async def test_S4_writing_through_a_handle_of_a_replaced_version_is_an_error_and_not_lost_in_silence(
+    clock: MockClock, store: FaultyStore, staging: Path
+) -> None:
+    await put_object(store, "f", b"old", staging)
+    async with bare_mount(store, staging) as m:
+        fh = await m.open("f", os.O_RDWR)
+        await put_object(store, "f", b"theirs", staging)
+        await trio.sleep(20)
+        assert await m.get("f") == b"theirs"
+        with fails(errno.ESTALE):
+            await m.write(fh, 0, b"ours")
+        await m.close(fh)
+        await m.settle()
+        assert await objects(store) == {"f": b"theirs"}
+
+
+async def test_S5_two_handles_share_one_view(clock: MockClock, either: FaultyStore, staging: Path) -> None:
+    async with bare_mount(either, staging) as m:
+        one = await m.create("f")
+        two = await m.open("f", os.O_RDWR)
+        await m.write(one, 0, b"aaaa")
+        await m.write(two, 2, b"bbbb")
+        assert await m.read(one) == await m.read(two) == b"aabbbb"
+        assert (await m.stat("f")).st_size == 6
+        await m.close(one)
+        await trio.sleep(60)
+        assert await objects(either) == {}
+        await m.close(two)
+        await m.settle()
+        assert await objects(either) == {"f": b"aabbbb"}
+
+
+async def test_S10_an_open_dirty_file_is_renamed(clock: MockClock, either: FaultyStore, staging: Path) -> None:
+    await put_object(either, "f", b"base content", staging)
+    async with bare_mount(either, staging) as m:
+        fh = await m.open("f", os.O_RDWR)
+        await m.write(fh, 0, b"BASE")
+        await m.rename("f", "g")
+        await m.write(fh, 5, b"CON")
+        assert await m.read(fh) == b"BASE CONtent"
+        await m.close(fh)
+        await m.settle()
+        assert await objects(either) == {"g": b"BASE CONtent"}
+
+
+async def test_S10_a_directory_moves_with_clean_open_dirty_and_running_files_below(
+    clock: MockClock, either: FaultyStore, staging: Path
+) -> None:
+    async with bare_mount(either, staging) as m:
+        await m.mkdir("d")
+        await m.mkdir("d/sub")
+        await m.put("d/clean", b"clean")
+        await m.put("d/open", b"open")
+        await m.settle()
+        reader, writer = await m.open("d/open"), await m.open("d/clean", os.O_RDWR)
+        await m.write(writer, 0, b"dirty")
+        await m.put("d/sub/waiting", b"waiting")
+        gate = either.hold("write", key="d/sub/running")
+        await m.put("d/sub/running", b"running")
+        await gate.wait_reached()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(m.rename, "d", "e")
+            await trio.sleep(1)
+            await m.write(writer, 5, b"er")
+            gate.open()
+        assert await m.names("e") == ["clean", "open", "sub"]
+        assert not await m.exists("d")
+        assert await m.read(reader) == b"open"
+        assert await m.read(writer) == b"dirtyer"
+        await m.close(reader)
+        await m.close(writer)
+        await m.settle()
+        files = {key: data for key, data in (await objects(either)).items() if not key.endswith("/")}
+        assert files == {"e/clean": b"dirtyer", "e/open": b"open", "e/sub/running": b"running", "e/sub/waiting": b"waiting"}
+
+
+async def test_S10_a_file_read_while_its_directory_moves_is_read_to_its_end(clock: MockClock, store: FaultyStore, staging: Path) -> None:
+    content = os.urandom(9 * MIB)
+    await put_object(store, "d/f", content, staging)
+    async with bare_mount(store, staging) as m:
+        fh = await m.open("d/f")
+        assert await m.read(fh, 0, 4096) == content[:4096]
+        await m.rename("d", "e")
+        assert await m.read(fh) == content
+        await m.close(fh)
+
+
+@pytest.mark.parametrize("flags", [os.O_WRONLY | os.O_TRUNC, os.O_RDWR | os.O_TRUNC])
+async def test_S5_truncating_on_open_reads_nothing_from_the_store(clock: MockClock, store: FaultyStore, staging: Path, flags: int) -> None:
+    await put_object(store, "f", b"x" * MIB, staging)
+    async with bare_mount(store, staging) as m:
+        fh = await m.open("f", flags)
+        await m.write(fh, 2, b"new")
+        await m.close(fh)
+        await m.settle()
+        assert await objects(store) == {"f": b"\0\0new"}
+        assert store.count()["read"] == 0
+
+
+async def test_S5_truncate_and_extend_leave_zeros(clock: MockClock, either: FaultyStore, staging: Path) -> None:
+    await put_object(either, "f", b"0123456789", staging)
+    async with bare_mount(either, staging) as m:
+        await m.truncate("f", 4)
+        await m.truncate("f", 8)
+        assert await m.get("f") == b"0123\0\0\0\0"
+        await m.settle()
+        assert await objects(either) == {"f": b"0123\0\0\0\0"}
+
+
+async def test_S5_opening_for_creation_a_file_that_appeared_meanwhile_opens_it_unless_it_must_be_new(
+    clock: MockClock, store: FaultyStore, staging: Path
+) -> None:
+    async with bare_mount(store, staging) as m:
+        await put_object(faultless(store), "f", b"theirs", staging)
+        with fails(errno.EEXIST):
+            await m.create("f", os.O_RDWR | os.O_EXCL)
+        fh = await m.create("f", os.O_RDWR)
+        assert await m.read(fh) == b"theirs"
+        await m.close(fh)
