@@ -20,9 +20,9 @@ from storemount import __version__
 from storemount.cli.artifact_store import artifact_store
 from storemount.cli.mount import mount
 from storemount.cli.names import ALIAS, MountByDefault
-from storemount.cli.session import places
 from storemount.cli.status import status
 from storemount.cli.unmount import unmount
+from storemount.cli.user import places
 from storemount.config import private_folder
 from storemount.errors import ExitCode, Refusal
 

@@ -13,8 +13,8 @@ from typing import Any
 import click
 
 from storemount.cli import attributes
-from storemount.cli.session import registry
 from storemount.cli.table import print_table
+from storemount.cli.user import registry
 from storemount.entry import Entry, Level
 from storemount.stores.flavors import FLAVORS
 

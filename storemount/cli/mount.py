@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from storemount.cli.mount_words import spelled_out
-from storemount.cli.session import places, registry
+from storemount.cli.user import places, registry
 from storemount.cli.values import DURATION, GROUP, MODE, SIZE, USER, duration_text, size_text
 from storemount.config import MountSettings
 from storemount.launch import Launch, look_up

@@ -15,8 +15,8 @@ from typing import Any
 
 import click
 
-from storemount.cli.session import places
 from storemount.cli.table import print_sheet, print_table
+from storemount.cli.user import places
 from storemount.cli.values import duration_text, size_text
 from storemount.control import ask, socket_path, sockets
 from storemount.errors import ExitCode, Refusal

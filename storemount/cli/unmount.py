@@ -16,7 +16,7 @@ from typing import Any
 
 import click
 
-from storemount.cli.session import places
+from storemount.cli.user import places
 from storemount.cli.values import DURATION, duration_text, size_text
 from storemount.control import socket_path
 from storemount.draining import Drain, reach
