@@ -128,7 +128,9 @@ class Daemon:
         staging = private_folder(Path(self._settings.staging_dir) if self._settings.staging_dir else self._places.state / "staging")
         stem = socket_path(self._places, self._settings.mountpoint).stem
         for other in staging.glob(f"{stem}-*"):
-            if any(other.iterdir()):
+            if not any(other.iterdir()):
+                other.rmdir()
+            else:
                 log.warning("an earlier mount here was killed before its uploads ended; what it staged is kept in %s", other)
         return private_folder(staging / f"{stem}-{os.getpid()}-{time.time_ns():x}")
 
