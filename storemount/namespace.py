@@ -293,7 +293,7 @@ class Namespace:
             await self._store.rename(change.key + slash, change.to + slash)
             pairs = self._renamed(node, change.key, change.to)
         elif directory:
-            pairs = await self._move_below(change.key + "/", change.to + "/")
+            pairs = await self._move_below(change.key + "/", change.to + "/", replaces=self._tree.find(change.to) is not None)
         else:
             pairs = await self._move_one(node, change.to)
         self._moved(change, pairs)
@@ -315,8 +315,11 @@ class Namespace:
         await self._store.delete([old.key])
         return {old: new}
 
-    async def _move_below(self, prefix: str, to: str) -> dict[Artifact, Artifact]:
-        """Copy everything below `prefix`, in parallel, then delete it: at any moment every file is whole under one key or both."""
+    async def _move_below(self, prefix: str, to: str, *, replaces: bool) -> dict[Artifact, Artifact]:
+        """Copy everything below `prefix`, in parallel, then delete it: at any moment every file is whole under one key or both.
+
+        replaces: `to` is an empty directory already, and stays one when this fails.
+        """
         pairs: dict[Artifact, Artifact] = {}
         limit = trio.CapacityLimiter(COPIES)
 
@@ -333,7 +336,8 @@ class Namespace:
                 async for page in pages:
                     await _each(copy, [child.artifact for child in page if child.artifact is not None])
         except Exception:
-            await self._take_back([*(new.key for new in pairs.values()), to])
+            made = {to, *(new.key for new in pairs.values())} - ({to} if replaces else set())
+            await self._take_back(sorted(made))
             raise
         await self._store.delete([*(old.key for old in pairs), prefix])
         return pairs
@@ -343,7 +347,7 @@ class Namespace:
         try:
             await self._store.delete(copies)
         except StoreMountError as error:
-            log.warning("a directory move failed, and %d copies of it stay below %r: %s", len(copies), copies[-1], error)
+            log.warning("a directory move failed, and copies of it stay: %s (%s)", ", ".join(copies[:5]), error)
 
     async def _copy(self, old: Artifact, to: str) -> Artifact:
         if to.endswith("/") and not old.size:

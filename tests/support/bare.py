@@ -231,7 +231,8 @@ async def objects(store: ArtifactStore) -> dict[str, bytes]:
         for child in page:
             assert child.artifact is not None
             try:
-                size = 0 if child.name.endswith("/") else child.artifact.size
+                directory = truth.traits.real_directories and child.name.endswith("/")
+                size = 0 if directory else child.artifact.size
                 found[child.artifact.key] = bytes(await truth.read(child.artifact, 0, size)) if size else b""
             except Changed:  # An upload was faster: look again.
                 return await objects(store)

@@ -1,0 +1,499 @@
+"""What names exist: freshness, absence, failures, hostile keys, directories (S1, S2, S3, S11, S13, S14)."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+import trio
+from pyfuse3 import FUSEError, RequestContext
+from trio.testing import MockClock
+
+from storemount.errors import Denied, MissingStore, StoreMountError, TimedOut, Unavailable, Unreachable
+from storemount.stores.deadline import Deadlined
+from storemount.tree import ROOT
+from tests.support.bare import NOREPLACE, BareMount, bare_mount, fails, faultless, objects, put_object
+from tests.support.faulty import FaultyStore
+
+FAILURES = [
+    (TimedOut("late"), errno.ETIMEDOUT),
+    (Denied("no"), errno.EACCES),
+    (Unavailable("503"), errno.EIO),
+    (Unreachable("refused"), errno.EHOSTUNREACH),
+    (MissingStore("no bucket"), errno.EIO),
+]
+
+
+# freshness
+
+
+async def test_S3_what_others_write_and_delete_is_seen_within_the_ttl(clock: MockClock, either: FaultyStore, staging: Path) -> None:
+    truth = faultless(either)
+    async with bare_mount(either, staging, ttl=10) as m:
+        assert await m.names() == []
+        assert not await m.exists("f")
+        await put_object(truth, "f", b"one", staging)
+        await trio.sleep(10.1)
+        assert await m.get("f") == b"one"
+        assert await m.names() == ["f"]
+        await put_object(truth, "f", b"second", staging)
+        await trio.sleep(10.1)
+        assert (await m.stat("f")).st_size == 6
+        assert await m.get("f") == b"second"
+        await truth.delete(["f"])
+        await trio.sleep(10.1)
+        assert await m.names() == []
+        assert not await m.exists("f")
+
+
+async def test_S3_nothing_is_asked_within_the_ttl(clock: MockClock, store: FaultyStore, staging: Path) -> None:
+    await put_object(store, "d/f", b"1", staging)
+    async with bare_mount(store, staging, ttl=10) as m:
+        await m.names("d")
+        store.forget()
+        await trio.sleep(9)
+        await m.stat("d/f")
+        await m.names("d")
+        assert not await m.exists("d/absent")
+        assert not store.requests
+
+
+async def test_S3_ttl_0_asks_each_time(clock: MockClock, either: FaultyStore, staging: Path) -> None:
+    truth = faultless(either)
+    async with bare_mount(either, staging, ttl=0) as m:
+        for number in range(6):
+            await put_object(truth, "f", b"x" * number, staging)
+            assert (await m.stat("f")).st_size == number
+            assert await m.names() == ["f"]
+        await truth.delete(["f"])
+        assert not await m.exists("f")
+        assert await m.names() == []
+
+
+async def test_S3_immutable_never_asks_again(clock: MockClock, store: FaultyStore, staging: Path) -> None:
+    await put_object(store, "f", b"one", staging)
+    async with bare_mount(store, staging, ttl=float("inf")) as m:
+        assert await m.names() == ["f"]
+        await put_object(store, "f", b"other", staging)
+        await put_object(store, "g", b"new", staging)
+        store.forget()
+        await trio.sleep(80_000)
+        assert await m.names() == ["f"]
+        assert (await m.stat("f")).st_size == 3
+        assert not await m.exists("g")
+        assert not store.requests
+
+
+async def test_S3_a_replaced_object_is_another_inode_and_an_unchanged_one_is_the_same(
+    clock: MockClock, store: FaultyStore, staging: Path
+) -> None:
+    await put_object(store, "same", b"1", staging)
+    await put_object(store, "other", b"1", staging)
+    async with bare_mount(store, staging, ttl=10) as m:
+        before = [await m.ino("same"), await m.ino("other")]
+        await put_object(store, "other", b"2", staging)
+        await trio.sleep(11)
+        after = [await m.ino("same"), await m.ino("other")]
+        assert after[0] == before[0]
+        assert after[1] != before[1]
+
+
+async def test_S3_own_changes_are_seen_at_once_whatever_the_store_still_shows(clock: MockClock, store: FaultyStore, staging: Path) -> None:
+    """A listing that was asked for before a change, and is answered after it, does not overrule it."""
+    await put_object(store, "gone", b"1", staging)
+    await put_object(store, "old", b"1", staging)
+    async with bare_mount(store, staging, ttl=0) as m:
+        gate = store.hold("list")
+        shown: list[list[str]] = []
+
+        async def look() -> None:
+            shown.append(await m.names())
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(look)
+            await gate.wait_reached()
+            await m.put("new", b"2")
+            await m.mkdir("dir")
+            await m.unlink("gone")
+            await m.rename("old", "renamed")
+            gate.open()
+        assert shown == [["dir", "new", "renamed"]]
+
+
+async def test_S3_an_upload_that_ends_during_a_listing_does_not_hide_its_file(clock: MockClock, store: FaultyStore, staging: Path) -> None:
+    """The listing was answered before the object was there, and is taken up after the file is no longer pending."""
+    async with bare_mount(store, staging, ttl=0) as m:
+        await m.put("f", b"1")
+        store.slow("list", 30)
+        pages: list[list[str]] = []
+
+        async def look() -> None:
+            pages.append(await m.names())
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(look)
+            nursery.start_soon(m.settle)
+        assert pages == [["f"]]
+
+
+# failures are not absence
+
+
+@pytest.mark.parametrize(("error", "number"), FAILURES)
+@pytest.mark.parametrize("expired", [False, True])
+async def test_S3_S14_a_failing_store_is_an_error_and_never_an_absence(
+    clock: MockClock, store: FaultyStore, staging: Path, error: StoreMountError, number: int, expired: bool
+) -> None:
+    await put_object(store, "d/f", b"1", staging)
+    async with bare_mount(store, staging, ttl=10) as m:
+        folder = await m.ino("d")
+        if expired:
+            await m.names("d")
+            await trio.sleep(11)
+        store.fail("stat", error, times=1000)
+        store.fail("list", error, times=1000)
+        with fails(number):
+            await m.lookup(folder, "f")
+        with fails(number):
+            entries = m.mount.catalog.entries(m.node(folder))
+            try:
+                await entries.at(0)
+            except StoreMountError as failure:
+                raise FUSEError(failure.errno) from failure
+        with fails(number):
+            await m.fs.rmdir(ROOT, b"d", RequestContext())
+        store.heal()
+        assert await m.names("d") == ["f"]
+        assert await m.get("d/f") == b"1"
+
+
+async def test_S3_a_listing_that_breaks_off_empties_nothing(clock: MockClock, store: FaultyStore, staging: Path) -> None:
+    """The first page came, the second did not: what was known stays known."""
+    for number in range(1500):
+        await put_object(store, f"d/{number:04}", b"", staging)
+    async with bare_mount(store, staging, ttl=10) as m:
+        assert len(await m.names("d")) == 1500
+        await trio.sleep(11)
+        store.fail_sometimes("list", TimedOut("late"), lambda: store.count()["list"] % 2 == 0)
+        store.forget()
+        with fails(errno.ETIMEDOUT):
+            await m.names("d")
+        store.heal()
+        assert await m.exists("d/1499")
+        assert len(await m.names("d")) == 1500
+
+
+async def test_S14_a_silent_store_is_given_up_within_the_deadline_by_all_who_wait(
+    clock: MockClock, store: FaultyStore, staging: Path
+) -> None:
+    store.hold("stat", times=1000)
+    async with bare_mount(Deadlined(store, 20), staging, ttl=10) as m:
+        failed = 0
+
+        async def look() -> None:
+            nonlocal failed
+            with fails(errno.ETIMEDOUT):
+                await m.ino("f")
+            failed += 1
+
+        started = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            for _ in range(10):
+                nursery.start_soon(look)
+        assert failed == 10
+        assert trio.current_time() - started < 21
+
+
+async def test_S14_with_a_dead_store_cached_reads_and_writes_go_on(clock: MockClock, store: FaultyStore, staging: Path) -> None:
+    await put_object(store, "cached", b"cached", staging)
+    async with bare_mount(store, staging, ttl=10) as m:
+        assert await m.get("cached") == b"cached"
+        reader, writer = await m.open("cached"), await m.create("new")
+        for verb in ("stat", "list", "read", "write", "delete", "copy"):
+            store.fail(verb, Unreachable("refused"), times=1000)
+        await trio.sleep(100)
+        assert await m.read(reader) == b"cached"
+        await m.write(writer, 0, b"written")
+        assert await m.read(writer) == b"written"
+        await m.close(writer)
+        await m.close(reader)
+        await trio.sleep(100)
+        store.heal()
+        await trio.sleep(100)
+        assert await objects(store) == {"cached": b"cached", "new": b"written"}
+
+
+# keys that are no names
+
+
+async def test_S2_what_cannot_be_a_name_is_hidden_and_unharmed(clock: MockClock, store: FaultyStore, staging: Path) -> None:
+    hostile = ["//lead", "d//double", "d/./dot", "d/../dots", "..", "d/" + "x" * 256, "d/nul\0", "file", "file/below", "/"]
+    for key in hostile:
+        await put_object(store, key, key.encode(), staging)
+    await put_object(store, "d/good", b"good", staging)
+    async with bare_mount(store, staging) as m:
+        assert await m.names() == ["d", "file"]
+        assert await m.names("d") == ["good"]
+        assert await m.names("file") == ["below"]
+        await m.unlink("d/good")
+        with fails(errno.ENOTEMPTY):
+            await m.rmdir("d")
+        await m.put("d/new", b"new")
+        await m.rename("d", "moved")
+        await m.settle()
+    held = await objects(store)
+    for key in hostile:
+        assert held["moved/" + key[2:] if key.startswith("d/") else key] == key.encode()
+
+
+async def test_S2_a_directory_can_be_removed_once_its_hidden_keys_have_gone(clock: MockClock, store: FaultyStore, staging: Path) -> None:
+    await put_object(store, "d//hidden", b"1", staging)
+    await put_object(store, "d/", b"", staging)
+    async with bare_mount(store, staging, ttl=10) as m:
+        with fails(errno.ENOTEMPTY):
+            await m.rmdir("d")
+        await faultless(store).delete(["d//hidden"])
+        await trio.sleep(11)
+        await m.rmdir("d")
+        assert await objects(store) == {}
+
+
+@pytest.mark.parametrize(("name", "number"), [("x" * 256, errno.ENAMETOOLONG), ("é" * 128, errno.ENAMETOOLONG)])
+async def test_S2_a_name_that_is_too_long_is_refused(clock: MockClock, store: FaultyStore, staging: Path, name: str, number: int) -> None:
+    async with bare_mount(store, staging) as m:
+        for verb in (m.create, m.mkdir, m.stat):
+            with fails(number):
+                await verb(name)
+        await m.put("f", b"1")
+        with fails(number):
+            await m.rename("f", name)
+        assert await m.get("f") == b"1"
+
+
+async def test_S2_a_key_that_is_too_long_for_the_store_is_refused(clock: MockClock, store: FaultyStore, staging: Path) -> None:
+    async with bare_mount(store, staging) as m:
+        path = ""
+        for _ in range(4):
+            path = f"{path}/{'d' * 250}".lstrip("/")
+            await m.mkdir(path)
+        with fails(errno.ENAMETOOLONG):
+            await m.create(path + "/" + "f" * 50)
+
+
+async def test_S2_a_name_that_is_not_utf8_is_refused_where_keys_must_be(clock: MockClock, store: FaultyStore, staging: Path) -> None:
+    async with bare_mount(store, staging) as m:
+        with fails(errno.EILSEQ):
+            await m.create(os.fsdecode(b"caf\xe9"))
+
+
+# directories
+
+
+async def test_S11_directories_are_real(clock: MockClock, either: FaultyStore, staging: Path) -> None:
+    async with bare_mount(either, staging) as m:
+        await m.mkdir("d")
+        assert await objects(either) == {"d/": b""}
+        with fails(errno.EEXIST):
+            await m.mkdir("d")
+        await m.put("d/f", b"1")
+        with fails(errno.ENOTEMPTY):
+            await m.rmdir("d")
+        with fails(errno.EISDIR):
+            await m.unlink("d")
+        with fails(errno.ENOTDIR):
+            await m.rmdir("d/f")
+        await m.unlink("d/f")
+        assert await m.names("d") == []
+        await m.rmdir("d")
+        assert not await m.exists("d")
+        with fails(errno.ENOENT):
+            await m.rmdir("d")
+        assert await objects(either) == {}
+
+
+@pytest.mark.parametrize("how", ["unlink", "rename", "rmdir", "unlink with a new file beside"])
+async def test_S11_an_implicit_directory_outlives_the_last_thing_in_it(
+    clock: MockClock, store: FaultyStore, staging: Path, how: str
+) -> None:
+    await put_object(store, "d/e/" if how == "rmdir" else "d/f", b"", staging)
+    async with bare_mount(store, staging) as m:
+        await m.names("d")
+        if how == "unlink":
+            await m.unlink("d/f")
+        elif how == "rename":
+            await m.rename("d/f", "g")
+        elif how == "rmdir":
+            await m.rmdir("d/e")
+        else:
+            await m.put("d/new", b"1")
+            await m.unlink("d/f")
+            await m.unlink("d/new")
+        await m.settle()
+        await trio.sleep(60)
+        assert await m.names("d") == []
+        assert "d/" in await objects(store)
+
+
+async def test_S11_S3_a_directory_that_others_delete_is_gone_within_the_ttl(clock: MockClock, either: FaultyStore, staging: Path) -> None:
+    truth = faultless(either)
+    await put_object(truth, "d/f", b"1", staging)
+    async with bare_mount(either, staging, ttl=10) as m:
+        assert await m.names("d") == ["f"]
+        await truth.delete(["d/f"])
+        await truth.delete(["d/"])
+        await trio.sleep(11)
+        assert await m.names() == []
+        assert not await m.exists("d")
+
+
+@pytest.mark.parametrize("flat", [True, False])
+async def test_S10_rename_follows_posix(clock: MockClock, either: FaultyStore, staging: Path, flat: bool) -> None:
+    async with bare_mount(either, staging) as m:
+        await m.put("f", b"f")
+        await m.put("g", b"g")
+        await m.mkdir("empty")
+        await m.mkdir("full")
+        await m.put("full/x", b"x")
+        if flat:
+            await m.settle()
+        for old, new, flags, number in [
+            ("f", "g", NOREPLACE, errno.EEXIST),
+            ("f", "empty", 0, errno.EISDIR),
+            ("empty", "f", 0, errno.ENOTDIR),
+            ("empty", "full", 0, errno.ENOTEMPTY),
+            ("absent", "x", 0, errno.ENOENT),
+            ("f", "g", 2, errno.EINVAL),
+        ]:
+            with fails(number):
+                await m.rename(old, new, flags)
+        await m.rename("f", "g")
+        await m.rename("full", "empty")
+        await m.rename("g", "g")
+        assert await m.names() == ["empty", "g"]
+        assert await m.get("empty/x") == b"x"
+        await m.settle()
+        files = {key: data for key, data in (await objects(either)).items() if not key.endswith("/")}
+        assert files == {"empty/x": b"x", "g": b"f"}
+
+
+@pytest.mark.parametrize("verb", ["copy", "list", "write"])
+async def test_S10_a_directory_rename_that_fails_leaves_the_names_and_can_be_repeated(
+    clock: MockClock, store: FaultyStore, staging: Path, verb: str
+) -> None:
+    for number in range(5):
+        await put_object(store, f"d/{number}", b"%d" % number, staging)
+    async with bare_mount(store, staging) as m:
+        await m.mkdir("e")
+        before = await objects(store)
+        await m.names("d")
+        await m.names("e")
+        store.fail(verb, Unavailable("503"))
+        with fails(errno.EIO):
+            await m.rename("d", "e")
+        assert await m.names("d") == ["0", "1", "2", "3", "4"]
+        assert await m.get("d/3") == b"3"
+        assert await objects(store) == before
+        await trio.sleep(60)
+        assert await m.names() == ["d", "e"]
+        await m.rename("d", "e")
+        assert await m.names() == ["e"]
+        assert await m.get("e/3") == b"3"
+        assert set(await objects(store)) == {"e/", "e/0", "e/1", "e/2", "e/3", "e/4"}
+
+
+async def _while_it_moves(m: BareMount, store: FaultyStore, change: Callable[[], Awaitable[object]]) -> None:
+    """Do something in directory d while it is being renamed to e."""
+    gate = store.hold("rename" if store.traits.rename else "copy")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(m.rename, "d", "e")
+        await gate.wait_reached()
+        nursery.start_soon(change)
+        await trio.sleep(1)
+        gate.open()
+
+
+@pytest.mark.parametrize("what", ["mkdir", "unlink", "create", "rename", "rmdir", "look"])
+async def test_S10_changes_below_a_directory_that_is_moving_end_in_its_new_place(
+    clock: MockClock, either: FaultyStore, staging: Path, what: str
+) -> None:
+    await put_object(either, "d/f", b"f", staging)
+    await put_object(either, "d/g", b"g", staging)
+    context = RequestContext()
+    async with bare_mount(either, staging) as m:
+        await m.mkdir("d/sub")
+        folder = await m.ino("d")
+        changes: dict[str, Callable[[], Awaitable[object]]] = {
+            "mkdir": lambda: m.fs.mkdir(folder, b"new", 0o755, context),
+            "unlink": lambda: m.fs.unlink(folder, b"f", context),
+            "rename": lambda: m.fs.rename(folder, b"f", folder, b"renamed", 0, context),
+            "rmdir": lambda: m.fs.rmdir(folder, b"sub", context),
+            "create": lambda: _create(m, folder, b"new"),
+            "look": lambda: m.fs.lookup(folder, b"unknown", context),
+        }
+        await trio.sleep(60)
+        await _while_it_moves(m, either, changes[what])
+        await m.settle()
+        await trio.sleep(60)
+        expected = {"f", "g", "sub"}
+        expected |= {"mkdir": {"new"}, "create": {"new"}, "rename": {"renamed"}}.get(what, set())
+        expected -= {"unlink": {"f"}, "rename": {"f"}, "rmdir": {"sub"}}.get(what, set())
+        assert set(await m.names("e")) == expected
+        assert await m.names() == ["e"]
+        assert not {key for key in await objects(either) if not key.startswith("e/")}
+
+
+async def _create(m: BareMount, folder: int, name: bytes) -> None:
+    info, _ = await m.fs.create(folder, name, 0o644, os.O_RDWR | os.O_EXCL, RequestContext())
+    await m.close(info.fh)
+
+
+# refusals
+
+
+async def test_S13_what_is_not_offered_is_refused_at_once(clock: MockClock, store: FaultyStore, staging: Path) -> None:
+    context = RequestContext()
+    async with bare_mount(store, staging) as m:
+        await m.put("f", b"1")
+        ino = await m.ino("f")
+        with fails(errno.EPERM):
+            await m.fs.link(ino, ROOT, b"hard", context)
+        for kind in (0o010000, 0o020000, 0o060000, 0o140000):
+            with fails(errno.EPERM):
+                await m.fs.mknod(ROOT, b"device", kind | 0o600, 0, context)
+        assert await m.names() == ["f"]
+
+
+async def test_S12_symbolic_links(clock: MockClock, either: FaultyStore, staging: Path) -> None:
+    async with bare_mount(either, staging) as m:
+        await m.symlink("link", b"some/where")
+        assert await m.readlink("link") == b"some/where"
+        await m.settle()
+        await trio.sleep(60)
+        assert await m.readlink("link") == b"some/where"
+        assert await m.names() == ["link"]
+        await m.rename("link", "other")
+        assert await m.readlink("other") == b"some/where"
+        await m.unlink("other")
+        assert await m.names() == []
+
+
+async def test_S12_extended_attributes(clock: MockClock, store: FaultyStore, staging: Path) -> None:
+    context = RequestContext()
+    async with bare_mount(store, staging) as m:
+        await m.put("f", b"1")
+        ino = await m.ino("f")
+        assert await m.fs.getxattr(ino, b"user.storemount.state", context) == b"pending"
+        await m.settle()
+        assert await m.fs.getxattr(ino, b"user.storemount.state", context) == b"stored"
+        await m.fs.setxattr(ino, b"user.mine", b"value", context)
+        assert await m.fs.getxattr(ino, b"user.mine", context) == b"value"
+        assert list(await m.fs.listxattr(ino, context)) == [b"user.mine"]
+        await m.fs.removexattr(ino, b"user.mine", context)
+        for name, number in [(b"user.mine", errno.ENODATA), (b"security.x", errno.ENOTSUP)]:
+            with fails(number):
+                await m.fs.getxattr(ino, name, context)
+        with fails(errno.EPERM):
+            await m.fs.setxattr(ino, b"user.storemount.uri", b"x", context)
