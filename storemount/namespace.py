@@ -124,6 +124,8 @@ class Namespace:
             raise IsADirectory(name)
         try:
             await self._take_away(node)
+            while self._cancel_waiting(node) is not None:  # Somebody saved it meanwhile.
+                await self._take_away(node)
         except BaseException:
             self._publisher.closed(node)
             raise

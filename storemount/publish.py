@@ -17,7 +17,7 @@ from storemount.config import MountSettings
 from storemount.errors import may_pass
 from storemount.stores.base import ArtifactStore, Source
 from storemount.tree import Node, Tree
-from storemount.writeback.journal import Change, Journal
+from storemount.writeback.journal import Change, Journal, State
 from storemount.writeback.staging import StagedFile
 
 
@@ -33,11 +33,8 @@ class Publisher:
         staged = node.staged
         if staged is None or node.writers or not node.attached or staged.frozen:
             return
-        change = self._journal.put(node, self._settings.upload_delay)
-        if change.sealed is not None:
-            # It waited to send an older layer, which the newer one contains.
-            change.sealed.drop()
-            change.sealed = None
+        # What it may have waited to send is an older layer, which the newer one contains.
+        _unseal(self._journal.put(node, self._settings.upload_delay))
 
     def seal_below(self, path: str, *, all_closed: bool = False) -> None:
         """Queue every file at or below `path` that programs have closed (`all_closed`: none can be open any more)."""
@@ -55,17 +52,26 @@ class Publisher:
     async def saved(self, node: Node) -> None:
         """Wait until the store has this file, or everything below this directory, durably (S7). Raises what the store raised."""
         directory = node.folder is not None
-        if directory:
-            self.seal_below(node.path)
-        else:
-            self.seal(node)
-        await self._journal.settle(node.path, self._settings.deadline)
+        while node.attached and not await self._settled(node.path, node):
+            pass
         if self._store.traits.lazy and node.attached:
             await self._store.sync(f"{node.path}/" if directory and node.path else node.path)
+
+    async def _settled(self, path: str, node: Node) -> bool:
+        """Send and wait for what is at or below `path`; False when some of it was taken back meanwhile, to go up under another name."""
+        if node.folder is not None:
+            self.seal_below(path)
+        else:
+            self.seal(node)
+        rows = self._journal.under(path)
+        await self._journal.settle(path, self._settings.deadline)
+        return not any(change.state is State.CANCELLED for change in rows)
 
     async def put(self, change: Change) -> None:
         """Send what the node holds. Raises what the store raises; the staged file stays until it succeeds."""
         node = change.node
+        if not node.attached:
+            _unseal(change)
         sealed = change.sealed or self._sealed(change)
         if sealed is None:
             return
@@ -109,8 +115,13 @@ class Publisher:
 
 def _freeze(change: Change, staged: StagedFile) -> StagedFile:
     """From now on `staged` does not change, and is what this row sends."""
+    _unseal(change)
     staged.freeze()
-    older, change.sealed = change.sealed, staged.hold()
-    if older is not None:
-        older.drop()
+    change.sealed = staged.hold()
     return staged
+
+
+def _unseal(change: Change) -> None:
+    if change.sealed is not None:
+        change.sealed.drop()
+        change.sealed = None

@@ -64,7 +64,7 @@ class Window:
         if not self._ahead:
             return
         until = min(self._size, stop + self._ahead)
-        offset = max(stop, self._frontier if self._frontier <= until and self._frontier >= stop else stop)
+        offset = self._frontier if stop <= self._frontier <= until + LARGEST else stop
         while offset < until:
             size = LARGEST if self._ahead >= 2 * LARGEST and offset % LARGEST == 0 else SIZES[1]
             number = offset // size

@@ -148,10 +148,11 @@ class Journal:
 
     def _enter(self, change: Change) -> None:
         for key in change.keys:
-            for other in self._related(key, below=change.kind is not Kind.MKDIR):
-                if other.id < change.id:
-                    change.after.add(other)
-                    other.before.add(change)
+            for other in self._related(key, below=True):
+                first, then = (other, change) if other.id < change.id else (change, other)
+                if then.state is State.WAITING and _waits(then, first):
+                    then.after.add(first)
+                    first.before.add(then)
         for key in change.keys:
             self._at.setdefault(key, set()).add(change)
             for folder in _above(key):
@@ -286,6 +287,11 @@ class Journal:
             if not row.tries and row.state is State.WAITING:
                 row.due = min(row.due, trio.current_time())
                 self._queue(row)
+
+
+def _waits(change: Change, earlier: Change) -> bool:
+    """Whether the change must let the earlier one go first, given that their keys are related."""
+    return change.kind is not Kind.MKDIR or any(f"{change.key}/".startswith(f"{key}/") for key in earlier.keys)
 
 
 def _moved(key: str, old: str, new: str) -> str:

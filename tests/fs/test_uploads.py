@@ -181,3 +181,49 @@ async def test_a_file_closed_again_before_its_upload_is_sent_once(clock: MockClo
         await m.settle()
         assert store.count()["write"] == 1
         assert await objects(store) == {"f": b"4"}
+
+
+@pytest.mark.parametrize("directory", [False, True])
+async def test_S7_fsync_follows_a_file_that_is_renamed_meanwhile(
+    clock: MockClock, either: FaultyStore, staging: Path, directory: bool
+) -> None:
+    async with bare_mount(either, staging) as m:
+        await m.mkdir("d")
+        fh = await m.create("d/f")
+        await m.write(fh, 0, b"saved")
+        either.fail("write", Unavailable("503"))
+        synced = trio.Event()
+
+        async def fsync() -> None:
+            await m.fsync(fh)
+            synced.set()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(fsync)
+            await trio.sleep(0.01)
+            if directory:
+                await m.rename("d", "e")
+            else:
+                await m.rename("d/f", "d/g")
+            await synced.wait()
+            assert (await objects(either)).get("e/f" if directory else "d/g") == b"saved"
+        await m.close(fh)
+
+
+async def test_S5_a_file_saved_while_it_is_being_unlinked_does_not_come_back(clock: MockClock, either: FaultyStore, staging: Path) -> None:
+    async with bare_mount(either, staging) as m:
+        await m.put("f", b"old")
+        await m.settle()
+        fh = await m.open("f", os.O_RDWR)
+        gate = either.hold("delete")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(m.unlink, "f")
+            await gate.wait_reached()
+            await m.write(fh, 0, b"new")
+            nursery.start_soon(m.fsync, fh)
+            await trio.sleep(1)
+            gate.open()
+        await m.close(fh)
+        await trio.sleep(60)
+        assert await objects(either) == {}
+        assert await m.names() == []
