@@ -53,8 +53,18 @@ def as_user(*words: str, home: Path, path: str) -> subprocess.CompletedProcess[s
         "PYTHONPATH": path,
         "PYTHONDONTWRITEBYTECODE": "1",
     }
-    who = {"user": NOBODY.pw_uid, "group": NOBODY.pw_gid, "extra_groups": []}
-    return subprocess.run(words, env=environ, cwd=home, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=400, **who)
+    return subprocess.run(
+        words,
+        env=environ,
+        cwd=home,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=400,
+        user=NOBODY.pw_uid,
+        group=NOBODY.pw_gid,
+        extra_groups=[],
+    )
 
 
 def readable_copy(home: Path) -> Path:

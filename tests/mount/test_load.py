@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.command import Storemount
-from tests.support.mounting import KINDS, PLAIN, REMOTE, Mount, mount_of, mounted, open_outside
+from tests.support.mounting import PLAIN, REMOTE, STORES, Mount, mount_of, mounted, open_outside
 from tests.support.outside import contents
 from tests.support.workload import Model, common_bytes, work
 
@@ -52,7 +52,7 @@ def on_disk(root: Path) -> Model:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", (PLAIN, *STORES))
 def test_S15_fifty_clients(kind: str, request: pytest.FixtureRequest, storemount: Storemount, tmp_path: Path) -> None:
     seconds = request.config.getoption("--load-seconds")
     if kind == PLAIN:

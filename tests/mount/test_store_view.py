@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -198,7 +199,7 @@ def test_read_only_mount(root: Path, subject: Subject, storemount: Storemount) -
     with mounted(second_mount(storemount, subject, "--read-only")) as mount:
         there = mount.point / root.name
         assert (there / "file").read_bytes() == b"x"
-        changes = [
+        changes: list[Callable[[], object]] = [
             (there / "new").touch,
             (there / "new").mkdir,
             (there / "file").unlink,

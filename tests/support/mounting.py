@@ -32,8 +32,10 @@ from tests.support.waiting import exited
 _COMPLAINT = re.compile(r"\b(WARNING|ERROR|CRITICAL)\b|Traceback|never awaited|Exception ignored", re.IGNORECASE)
 PLAIN = "plain"
 REMOTE = ("s3-native", "s3-fsspec")
+CUSTOM = "custom"
+"""A local folder once more, but through fsspec, as any of its file systems would be."""
 STORES = ("local", *REMOTE)
-KINDS = (PLAIN, *STORES)
+KINDS = (PLAIN, *STORES, CUSTOM)
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
@@ -183,7 +185,7 @@ def open_outside(kind: str, home: Path, server: S3Server | None, bucket: str) ->
 def mount_of(command: Storemount, kind: str, outside: Outside, options: Sequence[str] = ()) -> Mount:
     """A mount (not started) of the store that `outside` looks at, through the engine that `kind` names."""
     if isinstance(outside, Folder):
-        return Mount(command, outside.root.as_uri(), options)
+        return Mount(command, outside.root.as_uri().replace("file:", "local:" if kind == CUSTOM else "file:"), options)
     assert isinstance(outside, Bucket)
     return bucket_mount(command, kind, outside.client, options)
 
