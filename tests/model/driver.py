@@ -12,6 +12,7 @@ import os
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import trio
@@ -19,12 +20,14 @@ from pyfuse3 import FUSEError
 
 from storemount.errors import EIO
 from tests.model.reference import File, Folder, Reference
-from tests.support.bare import NOREPLACE, BareMount, objects
+from tests.support.bare import NOREPLACE, BareMount, faultless, objects, put_object
 
 T = TypeVar("T")
 NAMES = ("a", "b", "c", "long-name")
 MOST_HANDLES = 6
 TRIES = 200
+SLOWEST_ANSWER = 10.0
+"""Seconds that a question to the store, asked before a change and answered after it, may take at most (see the delays of the tests)."""
 
 
 @dataclass(frozen=True)
@@ -232,3 +235,34 @@ class Driver:
 
     async def _sleep(self, step: Step) -> None:
         await trio.sleep(step.one**2 / 1000)
+
+
+class Outsider:
+    """Another client of the store, with the folder `outside/` of its own: what it does must be seen within the time to live (S3)."""
+
+    def __init__(self, mount: BareMount, ttl: float, folder: Path) -> None:
+        self._mount = mount
+        self._store = faultless(mount.store)
+        self._ttl = ttl
+        self._folder = folder
+        self.files: dict[str, bytes] = {}
+
+    async def do(self, step: Step) -> None:
+        """Put or delete an object; then look, when the dice say so, after the time that a mount may take to see it."""
+        name = NAMES[step.one % len(NAMES)]
+        if step.two % 3:
+            self.files[name] = bytes([step.three]) * step.two
+            await put_object(self._store, f"outside/{name}", self.files[name], self._folder)
+        else:
+            self.files.pop(name, None)
+            await self._store.delete([f"outside/{name}"])
+        await trio.sleep(step.three / 10)
+        if step.three % 2:
+            await trio.sleep(self._ttl + SLOWEST_ANSWER)
+            await self._look()
+
+    async def _look(self) -> None:
+        there = await self._mount.names("outside") if await self._mount.exists("outside") else []
+        assert there == sorted(self.files)
+        for name in there:
+            assert await self._mount.get(f"outside/{name}") == self.files[name]

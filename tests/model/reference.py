@@ -114,6 +114,11 @@ class Reference:
         elif target.entries:
             raise _fail(errno.ENOTEMPTY, path)
 
+    def add(self, name: str, files: dict[str, bytes]) -> None:
+        """A folder at the root with these files, which somebody else made; none when there are no files."""
+        if files:
+            self.root.entries[name] = Folder({file: File(bytearray(data)) for file, data in files.items()})
+
     def paths(self) -> Iterator[tuple[str, File | Folder]]:
         """Everything below the root, folders before what is in them."""
         waiting: list[tuple[str, Folder]] = [("", self.root)]

@@ -20,7 +20,7 @@ from trio.testing import MockClock
 from storemount.errors import Unavailable
 from storemount.stores.base import ArtifactStore
 from storemount.stores.local import LocalStore
-from tests.model.driver import Driver, Step
+from tests.model.driver import Driver, Outsider, Step
 from tests.model.reference import Reference
 from tests.support.bare import BareMount, bare_mount, faultless, objects
 from tests.support.faulty import FaultyStore, PromptMemoryStore
@@ -127,22 +127,30 @@ async def _program(driver: Driver, dice: random.Random, steps: int) -> None:
     await driver.close_all()
 
 
+async def _other_client(outsider: Outsider, dice: random.Random, steps: int) -> None:
+    for _ in range(steps):
+        await outsider.do(Step("outside", dice.randrange(256), dice.randrange(256), dice.randrange(256)))
+
+
 async def _run_at_once(store: ArtifactStore, folder: Path, seed: int, steps: int) -> None:
-    (folder / "one").mkdir()
-    (folder / "two").mkdir()
+    for name in ("one", "two", "three"):
+        (folder / name).mkdir()
     reference = Reference()
-    async with bare_mount(store, folder / "one") as m:
+    async with bare_mount(store, folder / "one", ttl=5) as m:
+        outsider = Outsider(m, 5, folder / "three")
         async with trio.open_nursery() as nursery:
             for number in range(4):
                 top = f"program-{number}"
                 await m.mkdir(top)
                 reference.mkdir(top)
                 nursery.start_soon(_program, Driver(m, reference, top), random.Random(seed * 10 + number), steps)
+            nursery.start_soon(_other_client, outsider, random.Random(seed * 10 + 9), steps // 5)
+        reference.add("outside", outsider.files)
         await _compare(m, reference, folder / "two")
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_S1_S5_S10_programs_at_once_each_in_its_directory(seed: int) -> None:
-    """Four programs at once, each with a directory of its own; the worker, the listings and the uploads are shared."""
+def test_S1_S3_S5_S10_programs_and_another_client_at_once_each_in_a_directory(seed: int) -> None:
+    """Four programs at once, each with a directory of its own, and another client of the store: the worker and the listings are shared."""
     with TemporaryDirectory() as folder:
         trio.run(lambda: _run_at_once(_slow(Path(folder)), Path(folder), seed, 150), clock=MockClock(autojump_threshold=0))

@@ -1,0 +1,165 @@
+"""What only the local store promises (S3, S4, S6): whole files by rename, versions by inode, an unmounted disk that is not an empty one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from pathlib import Path
+
+import pytest
+
+from storemount.errors import Changed, Corrupt, MissingStore, NotFound
+from storemount.stores.base import EMPTY, Artifact, Source
+from storemount.stores.local import LocalStore
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "root"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def store(root: Path) -> LocalStore:
+    return LocalStore(str(root))
+
+
+def source(tmp_path: Path, data: bytes = b"data", *, movable: bool = False, mode: int | None = None) -> Source:
+    path = tmp_path / "source"
+    path.write_bytes(data)
+    return Source(str(path), len(data), movable=movable, mtime_ns=1_000_000_000, mode=mode)
+
+
+async def names(store: LocalStore, prefix: str = "") -> list[str]:
+    return sorted([child.name async for page in store.list(prefix) for child in page])
+
+
+async def test_S6_a_movable_source_is_renamed_into_place_and_its_bytes_are_written_once(
+    store: LocalStore, root: Path, tmp_path: Path
+) -> None:
+    staged = source(tmp_path, movable=True, mode=stat.S_IFREG | 0o640)
+    inode = os.stat(staged.path).st_ino
+    artifact = await store.write("d/f", staged)
+    status = os.stat(root / "d" / "f")
+    assert (status.st_ino, status.st_mtime_ns, stat.S_IMODE(status.st_mode)) == (inode, 1_000_000_000, 0o640)
+    assert os.listdir(tmp_path) == ["root"]
+    assert await store.read(artifact, 0, 4) == b"data"
+
+
+async def test_a_source_that_may_not_be_moved_stays(store: LocalStore, root: Path, tmp_path: Path) -> None:
+    staged = source(tmp_path)
+    artifact = await store.write("f", staged)
+    assert sorted(os.listdir(tmp_path)) == ["root", "source"]
+    assert artifact == (await store.stat("f")).artifact
+    assert os.listdir(root) == ["f"]
+
+
+@pytest.mark.parametrize("movable", [True, False])
+async def test_S6_a_source_that_is_too_short_publishes_nothing(store: LocalStore, root: Path, tmp_path: Path, movable: bool) -> None:
+    staged = source(tmp_path)
+    with pytest.raises(Corrupt):
+        await store.write("f", Source(staged.path, 100, movable=movable))
+    with pytest.raises(Corrupt):
+        await store.write("f", Source(str(tmp_path / "absent"), 0, movable=movable))
+    assert os.listdir(root) == []
+
+
+async def test_unfinished_copies_are_shown_to_nobody(store: LocalStore, root: Path) -> None:
+    (root / ".storemount-abc.part").write_bytes(b"half")
+    (root / ".storemount-abc").write_bytes(b"a user's own")
+    assert await names(store) == [".storemount-abc"]
+    with pytest.raises(NotFound):
+        await store.stat(".storemount-abc.part")
+
+
+async def test_S4_a_version_is_gone_when_the_file_is_edited_in_place_or_replaced(store: LocalStore, root: Path, tmp_path: Path) -> None:
+    first = await store.write("f", source(tmp_path))
+    (root / "f").write_bytes(b"edit")
+    with pytest.raises(Changed):
+        await store.read(first, 0, 4)
+    second = (await store.stat("f")).artifact
+    assert second is not None and second.version != first.version
+    await store.write("f", source(tmp_path, b"DATA"))
+    with pytest.raises(Changed):
+        store.open_local(second)
+    with pytest.raises(Changed):
+        await store.copy(second, "g")
+    assert not (root / "g").exists()
+
+
+async def test_S4_a_rename_keeps_the_version(store: LocalStore, tmp_path: Path) -> None:
+    artifact = await store.write("d/f", source(tmp_path))
+    await store.rename("d/", "e/")
+    moved = (await store.stat("e/f")).artifact
+    assert moved == Artifact("e/f", artifact.version, artifact.size, artifact.mtime_ns, artifact.mode)
+
+
+async def test_S3_a_root_that_has_gone_is_a_missing_store_and_not_an_empty_one(store: LocalStore, root: Path, tmp_path: Path) -> None:
+    await store.write("d/f", source(tmp_path))
+    with pytest.raises(NotFound):
+        await store.stat("absent")
+    with pytest.raises(NotFound):
+        await names(store, "absent/")
+    shutil.rmtree(root)
+    with pytest.raises(MissingStore):
+        await store.stat("d/f")
+    for prefix in ("", "d/"):
+        with pytest.raises(MissingStore):
+            await names(store, prefix)
+    with pytest.raises(MissingStore):
+        await store.check()
+
+
+async def test_S13_what_is_neither_file_directory_nor_link_is_hidden(store: LocalStore, root: Path) -> None:
+    os.mkfifo(root / "pipe")
+    (root / "f").touch()
+    assert await names(store) == ["f"]
+    with pytest.raises(NotFound):
+        await store.stat("pipe")
+
+
+async def test_S12_a_symbolic_link_is_an_artifact_whose_bytes_are_its_target(store: LocalStore, root: Path, tmp_path: Path) -> None:
+    (root / "target").write_bytes(b"not this")
+    link = await store.write("link", source(tmp_path, b"target", mode=stat.S_IFLNK | 0o777))
+    assert os.readlink(root / "link") == "target"
+    assert link.is_symlink
+    assert await store.read(link, 0, link.size) == b"target"
+    await store.copy(link, "other")
+    assert os.readlink(root / "other") == "target"
+    await store.delete(["link"])
+    assert (root / "target").read_bytes() == b"not this"
+
+
+async def test_deleting_what_is_gone_is_no_error_and_a_directory_goes_when_empty(store: LocalStore, root: Path, tmp_path: Path) -> None:
+    await store.write("d/", EMPTY)
+    await store.write("f", source(tmp_path))
+    await store.delete(["absent", "absent/", "no/such/folder", "d/"])
+    assert os.listdir(root) == ["f"]
+
+
+async def test_a_listing_comes_in_pages_and_shows_each_name_once(store: LocalStore, root: Path) -> None:
+    for number in range(2500):
+        (root / str(number)).touch()
+    pages = [len(page) async for page in store.list("")]
+    assert pages == [1000, 1000, 500]
+    assert len(await names(store)) == 2500
+
+
+async def test_a_recursive_listing_has_directories_as_markers(store: LocalStore, tmp_path: Path) -> None:
+    await store.write("d/e/f", source(tmp_path))
+    await store.write("d/empty/", EMPTY)
+    rows = [child.name async for page in store.list("", recursive=True) for child in page]
+    assert sorted(rows) == ["d/", "d/e/", "d/e/f", "d/empty/"]
+
+
+async def test_names_that_are_not_utf8_are_kept(store: LocalStore, root: Path, tmp_path: Path) -> None:
+    key = os.fsdecode(b"caf\xe9")
+    await store.write(key, source(tmp_path))
+    assert os.listdir(os.fsencode(root)) == [b"caf\xe9"]
+    assert await names(store) == [key]
+
+
+async def test_the_uri_is_one_that_other_tools_read() -> None:
+    assert LocalStore("/a b/é").uri == "file:///a%20b/%C3%A9"
