@@ -123,20 +123,25 @@ async def test_S3_own_changes_are_seen_at_once_whatever_the_store_still_shows(cl
         assert shown == [["dir", "new", "renamed"]]
 
 
-async def test_S3_an_upload_that_ends_during_a_listing_does_not_hide_its_file(clock: MockClock, store: FaultyStore, staging: Path) -> None:
-    """The listing was answered before the object was there, and is taken up after the file is no longer pending."""
+async def test_S3_an_upload_that_ends_while_an_older_listing_is_on_its_way_does_not_hide_its_file(
+    clock: MockClock, store: FaultyStore, staging: Path
+) -> None:
+    """The store answered before the object was there; the answer is taken up when the file is no longer pending."""
+    await put_object(store, "other", b"1", staging)
     async with bare_mount(store, staging, ttl=0) as m:
         await m.put("f", b"1")
-        store.slow("list", 30)
-        pages: list[list[str]] = []
+        gate = store.hold_reply("list")
+        shown: list[list[str]] = []
 
         async def look() -> None:
-            pages.append(await m.names())
+            shown.append(await m.names())
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(look)
-            nursery.start_soon(m.settle)
-        assert pages == [["f"]]
+            await gate.wait_reached()
+            await m.settle()
+            gate.open()
+        assert shown == [["f", "other"]]
 
 
 # failures are not absence

@@ -49,6 +49,10 @@ class Gate:
     async def wait_reached(self) -> None:
         await self.reached.wait()
 
+    async def pass_through(self) -> None:
+        self.reached.set()
+        await self.opened.wait()
+
     def open(self) -> None:
         self.opened.set()
 
@@ -57,8 +61,8 @@ class Gate:
 class Fault:
     """What happens to requests of `verb` (for `key` only, when given): `seconds` of delay, a gate, an error in place of the answer.
 
-    applied: the store does what was asked, and then the error comes (a lost reply). left: how many more requests it meets, out of those
-    for which `dice` says yes.
+    applied: the store does what was asked, and then comes the gate or the error (a late or lost reply).
+    left: how many more requests it meets, out of those for which `dice` says yes.
     """
 
     verb: str
@@ -109,9 +113,16 @@ class FaultyStore:
 
     def hold(self, verb: str, *, key: str | None = None, times: float = 1) -> Gate:
         """The next `times` requests wait for the gate before they are done."""
-        gate = Gate()
-        self._faults.append(Fault(verb, key, times, gate=gate))
-        return gate
+        return self._gate(Fault(verb, key, times))
+
+    def hold_reply(self, verb: str, *, key: str | None = None, times: float = 1) -> Gate:
+        """The next `times` requests are done in the store, and their answers wait for the gate."""
+        return self._gate(Fault(verb, key, times, applied=True))
+
+    def _gate(self, fault: Fault) -> Gate:
+        fault.gate = Gate()
+        self._faults.append(fault)
+        return fault.gate
 
     def heal(self) -> None:
         """No more faults."""
@@ -137,59 +148,57 @@ class FaultyStore:
             return None
         fault.left -= 1
         await trio.sleep(fault.seconds)
-        if fault.gate is not None:
-            fault.gate.reached.set()
-            await fault.gate.opened.wait()
+        if fault.gate is not None and not fault.applied:
+            await fault.gate.pass_through()
         if fault.error is not None and not fault.applied:
             raise fault.error
         return fault
 
     async def check(self) -> None:
-        _after(await self._before(Request("check", "")))
+        await _after(await self._before(Request("check", "")))
         await self.inner.check()
 
     async def stat(self, key: str) -> Child:
         fault = await self._before(Request("stat", key))
         child = await self.inner.stat(key)
-        _after(fault)
+        await _after(fault)
         return child
 
     async def list(self, prefix: str, *, recursive: bool = False) -> AsyncGenerator[Sequence[Child], None]:
         fault = await self._before(Request("list", prefix))
         async with aclosing(self.inner.list(prefix, recursive=recursive)) as pages:
             async for page in pages:
-                if fault is not None:
-                    _after(fault)
+                await _after(fault)
                 yield page
                 fault = await self._before(Request("list", prefix)) if len(page) >= 1000 else None
 
     async def read(self, artifact: Artifact, start: int, stop: int) -> bytes | bytearray | memoryview:
         fault = await self._before(Request("read", artifact.key, start, stop))
         data = await self.inner.read(artifact, start, stop)
-        _after(fault)
+        await _after(fault)
         return data
 
     async def write(self, key: str, source: Source) -> Artifact:
         fault = await self._before(Request("write", key, 0, source.size))
         artifact = await self.inner.write(key, source)
-        _after(fault)
+        await _after(fault)
         return artifact
 
     async def copy(self, artifact: Artifact, key: str) -> Artifact:
         fault = await self._before(Request("copy", key))
         copied = await self.inner.copy(artifact, key)
-        _after(fault)
+        await _after(fault)
         return copied
 
     async def rename(self, key: str, to: str) -> None:
         fault = await self._before(Request("rename", key))
         await self.inner.rename(key, to)
-        _after(fault)
+        await _after(fault)
 
     async def delete(self, keys: Sequence[str]) -> None:
         fault = await self._before(Request("delete", keys[0] if len(keys) == 1 else f"{len(keys)} keys"))
         await self.inner.delete(keys)
-        _after(fault)
+        await _after(fault)
 
     def open_local(self, artifact: Artifact) -> int:
         return self.inner.open_local(artifact)
@@ -197,12 +206,12 @@ class FaultyStore:
     async def sync(self, key: str) -> None:
         fault = await self._before(Request("sync", key))
         await self.inner.sync(key)
-        _after(fault)
+        await _after(fault)
 
     async def capacity(self) -> Capacity | None:
         fault = await self._before(Request("capacity", ""))
         room = await self.inner.capacity()
-        _after(fault)
+        await _after(fault)
         return room
 
     async def aclose(self) -> None:
@@ -214,7 +223,9 @@ def _content(source: Source) -> bytes:
         return file.read(source.size)
 
 
-def _after(fault: Fault | None) -> None:
-    """The reply is lost, where that was ordered."""
+async def _after(fault: Fault | None) -> None:
+    """The reply is late or lost, where that was ordered."""
+    if fault is not None and fault.gate is not None:
+        await fault.gate.pass_through()
     if fault is not None and fault.error is not None:
         raise fault.error
