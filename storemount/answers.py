@@ -37,11 +37,13 @@ def _resident() -> int:
 
 
 def left(mount: Mount) -> list[dict[str, Any]]:
-    """What the store does not have: path, the last error, and where its bytes are kept."""
+    """What the store does not have: path, the last error, where its bytes are kept, and whether all of them are there (`whole`); a file
+    edited in place holds only what was written until it is sent."""
     rows = []
     for change in mount.journal:
         kept = change.sealed or change.node.staged
-        rows.append({"path": change.key, "error": str(change.error or "not sent yet"), "kept": kept.path if kept is not None else None})
+        place = {"kept": kept.path, "whole": kept.whole} if kept is not None else {"kept": None, "whole": False}
+        rows.append({"path": change.key, "error": str(change.error or "not sent yet"), **place})
     return rows
 
 
@@ -71,10 +73,19 @@ class Answers:
             try:
                 async with trio.open_nursery() as nursery:
                     while True:
-                        connection, _ = await listener.accept()
-                        nursery.start_soon(self._serve_one, trio.SocketStream(connection))
+                        await self._welcome(listener, nursery)
             finally:
                 self._path.unlink(missing_ok=True)
+
+    async def _welcome(self, listener: trio.socket.SocketType, nursery: trio.Nursery) -> None:
+        try:
+            connection, _ = await listener.accept()
+        except OSError as error:
+            # Out of descriptors, perhaps: the mount goes on, and the client may come again.
+            log.warning("a client could not be heard: %s", error)
+            await trio.sleep(PULSE)
+        else:
+            nursery.start_soon(self._serve_one, trio.SocketStream(connection))
 
     async def _serve_one(self, stream: trio.SocketStream) -> None:
         self._clients += 1
@@ -84,8 +95,10 @@ class Answers:
                 await self._answer(stream, question)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             log.debug("a client went away before its answer")
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             log.info("a client asked what makes no sense: %s", error)
+        except OSError as error:
+            log.warning("a client got no answer: %s", error)
         finally:
             self._clients -= 1
             self._nobody.set()

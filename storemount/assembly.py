@@ -50,7 +50,7 @@ def assemble(store: ArtifactStore, settings: MountSettings, staging_folder: Path
     journal = Journal(bell.ring)
     staging = Staging(staging_folder)
     blocks = BlockCache(_following(store, moves), settings.cache_size, nursery)
-    publisher = Publisher(tree, store, journal, settings)
+    publisher = Publisher(tree, store, journal, moves, settings)
     files = Files(tree, store, blocks, staging, publisher, moves)
     catalog = Catalog(tree, store, journal, settings.ttl, nursery)
     namespace = Namespace(tree, catalog, files, store, journal, publisher, moves, staging, settings)
@@ -78,9 +78,10 @@ def _following(store: ArtifactStore, moves: Whereabouts) -> Fetch:
         try:
             return await store.read(place, start, stop)
         except Changed:
-            moved = moves.of(artifact)
-            if moved == place:
-                raise
-            return await store.read(moved, start, stop)
+            # It has moved since, or the same bytes have come back under their own key.
+            for other in (moves.of(artifact), artifact):
+                if other != place:
+                    return await store.read(other, start, stop)
+            raise
 
     return read

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import trio
 
-from storemount.errors import NotADirectory, NotFound
+from storemount.errors import MissingStore, NotADirectory, NotFound
 from storemount.stores.base import ArtifactStore
 from storemount.tree import Folder, Node, Tree
 from storemount.writeback.journal import Journal
@@ -154,16 +154,17 @@ class Catalog:
     async def _stat(self, parent: Node, name: str) -> Node | None:
         while True:
             path = await self._settled_path(parent)
-            began, until = self._tree.tick(), trio.current_time() + self._ttl
-            try:
-                child = await self._store.stat(f"{path}/{name}" if path else name)
-            except NotFound:
-                child = None
-            if not self._has_moved(parent, path):
-                break
-        if child is None:
-            return self._tree.adopt_absence(parent, name, began=began, until=until)
-        return self._tree.adopt(parent, child, began=began, fresh_until=until)
+            with self._tree.question() as began:
+                until = trio.current_time() + self._ttl
+                try:
+                    child = await self._store.stat(f"{path}/{name}" if path else name)
+                except NotFound:
+                    child = None
+                if self._has_moved(parent, path):
+                    continue
+                if child is None:
+                    return self._tree.adopt_absence(parent, name, began=began, until=until)
+                return self._tree.adopt(parent, child, began=began, fresh_until=until)
 
     async def _settled_path(self, parent: Node) -> str:
         """The directory's key, once no move is under way that would change it: half of what is below would be found."""
@@ -173,7 +174,7 @@ class Catalog:
 
     def _has_moved(self, parent: Node, path: str) -> bool:
         """Whether an answer about `path` says nothing about this directory, because a move began or ended meanwhile."""
-        return parent.path != path or self._journal.moving(path) is not None
+        return not parent.attached or parent.path != path or self._journal.moving(path) is not None
 
     def _listing_pays(self, parent: Node) -> bool:
         now = trio.current_time()
@@ -193,7 +194,7 @@ class Catalog:
         listing = self._listings.get(parent.ino)
         if listing is None:
             listing = self._listings[parent.ino] = Listing()
-            self._nursery.start_soon(self._list, parent, listing, name=f"list {parent.path}")
+            self._nursery.start_soon(self._list, parent, listing, name=f"list {parent.name}")
         return listing
 
     async def listed(self, parent: Node) -> None:
@@ -222,27 +223,30 @@ class Catalog:
     async def _pass(self, parent: Node, listing: Listing) -> bool:
         """One listing of the directory into the tree; whether it came to its end before the directory moved."""
         path = await self._settled_path(parent)
-        began, until = self._tree.begin_listing(parent), trio.current_time() + self._ttl
-        seen: set[str] = set()
-        try:
-            async with aclosing(self._store.list(f"{path}/" if path else "")) as pages:
-                async for page in pages:
-                    if self._has_moved(parent, path):
-                        return False
-                    nodes = self._tree.adopt_page(parent, page, began=began, fresh_until=until)
-                    seen.update(node.name for node in nodes)
-                    listing.nodes += nodes
-                    listing.tell()
-        except NotFound:
-            # The directory itself has gone from the store; what is only here stays.
-            seen.clear()
-        if self._has_moved(parent, path):
-            return False
-        self._tree.adopt_end(parent, seen, began=began, listed_until=until)
-        return True
+        with self._tree.question():
+            began, until = self._tree.begin_listing(parent), trio.current_time() + self._ttl
+            seen: set[str] = set()
+            try:
+                async with aclosing(self._store.list(f"{path}/" if path else "")) as pages:
+                    async for page in pages:
+                        if self._has_moved(parent, path):
+                            return False
+                        nodes = self._tree.adopt_page(parent, page, began=began, fresh_until=until)
+                        seen.update(node.name for node in nodes)
+                        listing.nodes += nodes
+                        listing.tell()
+            except NotFound as error:
+                if not self._store.traits.real_directories:
+                    # A flat store has no directory that could be missing: it is the bucket, or no store that answered.
+                    raise MissingStore(f"{self._store.uri}: the listing of {path!r} was not found") from error
+                seen.clear()
+            if self._has_moved(parent, path):
+                return False
+            self._tree.adopt_end(parent, seen, began=began, listed_until=until)
+            return True
 
 
 def _folder(node: Node) -> Folder:
     if node.folder is None:
-        raise NotADirectory(node.path)
+        raise NotADirectory(node.name)
     return node.folder

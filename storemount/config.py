@@ -7,7 +7,6 @@ Invariants: sizes are bytes, durations are seconds; nothing here is changed afte
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections.abc import Mapping
@@ -68,10 +67,6 @@ class MountSettings:
     log_file: str | None = None
     log_level: str = "warning"
     fuse_options: tuple[str, ...] = ()
-
-    @property
-    def immutable(self) -> bool:
-        return math.isinf(self.ttl)
 
 
 @dataclass(frozen=True, slots=True)

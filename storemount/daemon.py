@@ -14,6 +14,7 @@ import ctypes
 import json
 import logging
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -51,6 +52,7 @@ def run(spec: StoreSpec, settings: MountSettings, *, engine: str, places: Places
     """Mount and serve until unmounted and drained. Calls `ready` once the mount answers. Raises Refusal before that."""
     start_log(settings.log_level, settings.log_file)
     _keep_heap_small()
+    _allow_many_files()
     daemon = Daemon(spec, settings, engine, places, ready)
     try:
         return trio.run(daemon.live)
@@ -104,8 +106,13 @@ class Daemon:
             answers = Answers(socket_path(self._places, self._settings.mountpoint), mount, self._facts(store), drained)
             nursery.start_soon(mount.worker.run)
             await nursery.start(answers.serve)
-            await self._mounted(mount, store)
-            code = await self._drain(mount, store)
+            try:
+                await self._mounted(mount, store)
+                code = await self._drain(mount, store)
+            except BaseException:
+                if len(mount.journal):
+                    self._record(mount)
+                raise
             drained.set()
             await answers.idle(LAST_WORDS)
             nursery.cancel_scope.cancel()
@@ -196,11 +203,18 @@ class Daemon:
             if store.traits.lazy:
                 await store.sync("")
             return ExitCode.OK
+        self._record(mount)
+        return ExitCode.NOT_DRAINED
+
+    def _record(self, mount: Mount) -> None:
+        """Name what is left, beside its bytes."""
         rows = left(mount)
         record = mount.staging.folder / "left.json"
-        record.write_text(json.dumps(rows, indent=1))
+        try:
+            record.write_text(json.dumps(rows, indent=1))
+        except OSError as error:
+            log.error("cannot write %s (%s); left are: %s", record, error.strerror, rows)
         log.error("stopped with %d files not in the store; they are kept, see %s", len(rows), record)
-        return ExitCode.NOT_DRAINED
 
     async def _settle(self, mount: Mount) -> None:
         """Until every row has gone, or those that are left were refused for good."""
@@ -228,6 +242,12 @@ def _tune(minor: int) -> None:
         Path(f"/sys/class/bdi/0:{minor}/read_ahead_kb").write_text(str(READ_AHEAD_KIB))
     except OSError as error:
         log.info("the kernel's read-ahead stays as it is (%s); sequential reads are faster when root mounts", error.strerror)
+
+
+def _allow_many_files() -> None:
+    """As many descriptors as this user may have: every pending file and every open local file holds one, and the usual limit is 1024."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _keep_heap_small() -> None:

@@ -101,8 +101,9 @@ class LocalReader:
         return LocalReader(self.artifact, os.dup(self._fd))
 
     def close(self) -> None:
-        self._closed = True
-        self._close_if_idle()
+        if not self._closed:
+            self._closed = True
+            self._close_if_idle()
 
     def _close_if_idle(self) -> None:
         if self._closed and not self._reading:
@@ -202,7 +203,7 @@ class Files:
 
     def _renew(self, node: Node, artifact: Artifact, old: Reader | None) -> Reader:
         if old is not None:
-            old.close()
+            self._readers.pop(node.ino).close()
         reader = self._readers[node.ino] = self._reader(artifact)
         return reader
 
@@ -285,6 +286,12 @@ class Files:
             node.staged = copy
         else:
             copy.drop()
+
+    def forget_copy(self, node: Node) -> None:
+        """The object has not gone after all: its own bytes are the truth again."""
+        if node.staged is not None and node.staged.frozen and not node.pending:
+            node.staged.drop()
+            node.staged = None
 
     async def target_of(self, node: Node) -> bytes:
         """Where a symbolic link points."""

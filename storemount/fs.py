@@ -109,7 +109,7 @@ class FileSystem(pyfuse3.Operations):
     def _folder(self, ino: int) -> Node:
         node = self._node(ino)
         if node.folder is None:
-            raise NotADirectory(node.path)
+            raise NotADirectory(node.name)
         if not node.attached:
             raise NotFound(node.name)
         return node

@@ -32,13 +32,16 @@ from storemount.errors import (
 )
 from storemount.files import Files
 from storemount.publish import Publisher
-from storemount.stores.base import EMPTY, Artifact, ArtifactStore
+from storemount.stores.base import EMPTY, Artifact, ArtifactStore, is_partial
 from storemount.stores.moves import Whereabouts
 from storemount.tree import Node, Tree, mappable
 from storemount.writeback.journal import Change, Journal, Kind, State
 from storemount.writeback.staging import Staging
 
 log = logging.getLogger(__name__)
+
+CLEARED = 3
+"""Attempts to delete the old names of a move."""
 
 COPIES = 32
 """Server-side copies in flight while a directory moves."""
@@ -105,6 +108,8 @@ class Namespace:
 
     def _key(self, parent: Node, name: str) -> str:
         """The key of a name here. Raises NameTooLong, InvalidName."""
+        if is_partial(name):
+            raise InvalidName(f"{name} is what unfinished copies are called")
         if not mappable(name):
             raise NameTooLong(name)
         path = parent.path
@@ -127,6 +132,7 @@ class Namespace:
             while self._cancel_waiting(node) is not None:  # Somebody saved it meanwhile.
                 await self._take_away(node)
         except BaseException:
+            self._files.forget_copy(node)
             self._publisher.closed(node)
             raise
         self._tree.unlink(node)
@@ -208,6 +214,7 @@ class Namespace:
                 await self._rename_directory(node, to, to_name)
         except BaseException:
             if target is not None:
+                self._files.forget_copy(target)
                 self._publisher.closed(target)
             raise
 
@@ -314,7 +321,7 @@ class Namespace:
         if old is None:
             return {}
         new = await self._store.copy(old, to)
-        await self._store.delete([old.key])
+        await self._clear([old.key])
         return {old: new}
 
     async def _move_below(self, prefix: str, to: str, *, replaces: bool) -> dict[Artifact, Artifact]:
@@ -341,8 +348,21 @@ class Namespace:
             made = {to, *(new.key for new in pairs.values())} - ({to} if replaces else set())
             await self._take_back(sorted(made))
             raise
-        await self._store.delete([*(old.key for old in pairs), prefix])
+        await self._clear([*(old.key for old in pairs), prefix])
         return pairs
+
+    async def _clear(self, keys: Sequence[str]) -> None:
+        """Delete the old names of a move. Every copy has been made, so there is no way back: what cannot be deleted is named."""
+        for attempt in range(CLEARED):
+            try:
+                await self._store.delete(keys)
+            except StoreMountError as error:
+                if attempt + 1 == CLEARED or not error.transient:
+                    log.warning("moved, but %d old names could not be deleted and will be seen again: %s (%s)", len(keys), keys[0], error)
+                    return
+                await trio.sleep(2**attempt)
+            else:
+                return
 
     async def _take_back(self, copies: Sequence[str]) -> None:
         """The move has failed before anything was deleted: the old names are whole, and the new ones should not be seen."""

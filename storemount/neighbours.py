@@ -23,6 +23,9 @@ MOST = 32
 GAP = 4
 """Names that may be passed over (a directory among files, a file of another kind) without breaking the order."""
 
+LARGEST_FOLDER = 20_000
+"""Sorting more names than this would hold up the kernel's requests for more than 5 ms."""
+
 WATCHED = 256
 
 
@@ -47,6 +50,8 @@ class Neighbours:
         if parent is None or parent.folder is None:
             return []
         walk = self._walks.get(parent.ino)
+        if len(parent.folder.children) > LARGEST_FOLDER:
+            return []
         if walk is None or walk.listed_until != parent.folder.listed_until:
             names = sorted(parent.folder.children)
             self._walks[parent.ino] = _Walk(names, parent.folder.listed_until, bisect_left(names, node.name))

@@ -16,16 +16,18 @@ import trio
 from storemount.config import MountSettings
 from storemount.errors import may_pass
 from storemount.stores.base import ArtifactStore, Source
+from storemount.stores.moves import Whereabouts
 from storemount.tree import Node, Tree
 from storemount.writeback.journal import Change, Journal, State
 from storemount.writeback.staging import StagedFile
 
 
 class Publisher:
-    def __init__(self, tree: Tree, store: ArtifactStore, journal: Journal, settings: MountSettings) -> None:
+    def __init__(self, tree: Tree, store: ArtifactStore, journal: Journal, moves: Whereabouts, settings: MountSettings) -> None:
         self._tree = tree
         self._store = store
         self._journal = journal
+        self._moves = moves
         self._settings = settings
 
     def closed(self, node: Node) -> None:
@@ -33,8 +35,10 @@ class Publisher:
         staged = node.staged
         if staged is None or node.writers or not node.attached or staged.frozen:
             return
-        # What it may have waited to send is an older layer, which the newer one contains.
-        _unseal(self._journal.put(node, self._settings.upload_delay))
+        change = self._journal.put(node, self._settings.upload_delay)
+        if change.sealed is not None:
+            # It waited to send an older layer, which the newer one contains.
+            _freeze(change, staged)
 
     def seal_below(self, path: str, *, all_closed: bool = False) -> None:
         """Queue every file at or below `path` that programs have closed (`all_closed`: none can be open any more)."""
@@ -52,20 +56,20 @@ class Publisher:
     async def saved(self, node: Node) -> None:
         """Wait until the store has this file, or everything below this directory, durably (S7). Raises what the store raised."""
         directory = node.folder is not None
-        while node.attached and not await self._settled(node.path, node):
-            pass
-        if self._store.traits.lazy and node.attached:
-            await self._store.sync(f"{node.path}/" if directory and node.path else node.path)
-
-    async def _settled(self, path: str, node: Node) -> bool:
-        """Send and wait for what is at or below `path`; False when some of it was taken back meanwhile, to go up under another name."""
-        if node.folder is not None:
-            self.seal_below(path)
+        if directory:
+            self.seal_below(node.path)
         else:
             self.seal(node)
-        rows = self._journal.under(path)
-        await self._journal.settle(path, self._settings.deadline)
-        return not any(change.state is State.CANCELLED for change in rows)
+        rows = self._journal.under(node.path) if node.attached else []
+        while rows:
+            await self._journal.finished(rows, self._settings.deadline)
+            # What was taken back meanwhile goes up under another name.
+            renamed = {row.node for row in rows if row.state is State.CANCELLED}
+            for each in renamed:
+                self.seal(each)
+            rows = [row for each in renamed for row in self._journal.puts_of(each)]
+        if self._store.traits.lazy and node.attached:
+            await self._store.sync(f"{node.path}/" if directory and node.path else node.path)
 
     async def put(self, change: Change) -> None:
         """Send what the node holds. Raises what the store raises; the staged file stays until it succeeds."""
@@ -78,6 +82,7 @@ class Publisher:
         try:
             await sealed.fill()
             node.artifact = await self._store.write(change.key, self._source(node, sealed.path, sealed.size))
+            self._moves.forget(node.artifact)
         except Exception as error:
             # A failure that may pass is the queue's business; one that will not is the next close's, too (S16).
             node.error = None if may_pass(error) else error

@@ -14,11 +14,14 @@ from __future__ import annotations
 
 import itertools
 import stat
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from storemount.stores.base import Artifact, Child
+from storemount.errors import NotFound
+from storemount.stores.base import Artifact, Child, is_partial
 
 if TYPE_CHECKING:
     from storemount.writeback.staging import StagedFile
@@ -29,9 +32,9 @@ MAX_SEGMENT = 255
 
 def mappable(name: str) -> bool:
     """Whether this part of a key can be a file name (S2)."""
-    return (
-        name not in ("", ".", "..") and "/" not in name and "\0" not in name and len(name.encode("utf-8", "surrogateescape")) <= MAX_SEGMENT
-    )
+    if name in ("", ".", "..") or "/" in name or "\0" in name or is_partial(name):
+        return False
+    return len(name.encode("utf-8", "surrogateescape")) <= MAX_SEGMENT
 
 
 @dataclass(slots=True)
@@ -52,7 +55,8 @@ class Folder:
     """The directory side of a node.
 
     children: what is there. listed_until: until when `children` is the whole truth. marked: a marker object exists, or the store has real
-    directories. hidden: the store holds keys below that cannot be mapped. touched: names changed here, and when (`Tree.tick`).
+    directories. hidden: the store holds keys below that cannot be mapped. shadowed: files that a directory's name hides, in the listing
+    under way. touched: names changed here, and when (`Tree.tick`).
     """
 
     children: dict[str, Node] = field(default_factory=dict)
@@ -61,6 +65,7 @@ class Folder:
     touched: dict[str, int] = field(default_factory=dict)
     marked: bool = False
     hidden: bool = False
+    shadowed: list[Child] = field(default_factory=list)
 
 
 @dataclass(slots=True, eq=False)
@@ -127,10 +132,12 @@ class Node:
 
     @property
     def path(self) -> str:
-        """The name relative to the mount's root, which is the key the node should have in the store."""
+        """The name relative to the mount's root, which is the key the node should have in the store. Raises NotFound: it has no name."""
         parts: list[str] = []
-        node: Node | None = self
-        while node is not None and node.ino != ROOT:
+        node = self
+        while node.ino != ROOT:
+            if node.parent is None:
+                raise NotFound(f"{self.name} has gone")
             parts.append(node.name)
             node = node.parent
         return "/".join(reversed(parts))
@@ -143,6 +150,7 @@ class Tree:
         self._inodes = itertools.count(ROOT + 1)
         self._ticks = itertools.count(1)
         self._now = 0
+        self._asked: Counter[int] = Counter()
         self._real_directories = real_directories
         self.root = Node(ROOT, None, "", folder=Folder(marked=True), lookups=1)
         self._nodes: dict[int, Node] = {ROOT: self.root}
@@ -151,8 +159,20 @@ class Tree:
         return len(self._nodes)
 
     def tick(self) -> int:
-        """The order of local changes: a question asked at tick n says nothing about names touched after n."""
+        """The order of local changes: what was asked at tick n says nothing about names touched after n."""
         return self._now
+
+    @contextmanager
+    def question(self) -> Iterator[int]:
+        """While the store is being asked: the tick at which it was. The answer says nothing about names touched after that."""
+        began = self.tick()
+        self._asked[began] += 1
+        try:
+            yield began
+        finally:
+            self._asked[began] -= 1
+            if not self._asked[began]:
+                del self._asked[began]
 
     def get(self, ino: int) -> Node | None:
         return self._nodes.get(ino)
@@ -166,9 +186,12 @@ class Tree:
 
     def below(self, node: Node) -> Iterator[Node]:
         """`node` and every known node under it."""
-        yield node
-        for child in list(node.folder.children.values()) if node.folder is not None else ():
-            yield from self.below(child)
+        waiting = [node]
+        while waiting:
+            each = waiting.pop()
+            yield each
+            if each.folder is not None:
+                waiting += each.folder.children.values()
 
     def every(self) -> list[Node]:
         return list(self._nodes.values())
@@ -176,7 +199,8 @@ class Tree:
     # names: local changes
 
     def add(self, parent: Node, name: str, *, directory: bool = False) -> Node:
-        """A new node at this name, in place of what was there."""
+        """A new node at this name, in place of what was there. Raises NotFound: the directory itself has gone."""
+        _must_be_attached(parent)
         node = Node(next(self._inodes), None, "", folder=Folder(marked=self._real_directories) if directory else None)
         self._nodes[node.ino] = node
         self._attach(node, parent, name)
@@ -190,7 +214,8 @@ class Tree:
             self._detach(node)
 
     def relink(self, node: Node, parent: Node, name: str) -> None:
-        """Move the node (with all below it) to another name, in place of what was there."""
+        """Move the node (with all below it) to another name, in place of what was there. Raises NotFound as `add` does."""
+        _must_be_attached(parent)
         if node.parent is not None:
             self._touch(node.parent, node.name)
             assert node.parent.folder is not None
@@ -218,12 +243,14 @@ class Tree:
         parent.folder.children[name] = node
 
     def _detach(self, node: Node) -> None:
+        """Take the name of this node, and of everything below it."""
         assert node.parent is not None and node.parent.folder is not None
         del node.parent.folder.children[node.name]
-        node.parent = None
-        for orphan in list(node.folder.children.values()) if node.folder is not None else ():
-            self._detach(orphan)
-        self.let_go(node)
+        for each in list(self.below(node)):
+            each.parent = None
+            if each.folder is not None:
+                each.folder.children.clear()
+            self.let_go(each)
 
     def let_go(self, node: Node) -> None:
         """Forget a detached node once neither the kernel nor a handle holds it."""
@@ -242,7 +269,7 @@ class Tree:
     def adopt(self, parent: Node, child: Child, *, began: int, fresh_until: float) -> Node | None:
         """A row of a listing, or a stat, asked at tick `began`: the node it describes, or None where local truth says there is none."""
         folder = parent.folder
-        if folder is None or not mappable(child.name):
+        if folder is None or not parent.attached or not mappable(child.name):
             return None
         held = folder.children.get(child.name)
         if folder.touched.get(child.name, 0) > began or (held is not None and held.pinned):
@@ -297,29 +324,47 @@ class Tree:
             if not mappable(child.name):
                 folder.hidden = True
                 continue
-            if child.artifact is not None and child.name in directories:
+            if child.artifact is not None and self._is_shadowed(folder, child, directories):
                 continue
             node = self.adopt(parent, child, began=began, fresh_until=fresh_until)
             if node is not None and node.attached:
                 shown[node.ino] = node
         return list(shown.values())
 
+    def _is_shadowed(self, folder: Folder, child: Child, directories: set[str]) -> bool:
+        """Whether a directory has this file's name; where only an older listing says so, `adopt_end` decides."""
+        held = folder.children.get(child.name)
+        if child.name not in directories and (held is None or held.folder is None):
+            return False
+        folder.shadowed.append(child)
+        return True
+
     def begin_listing(self, parent: Node) -> int:
-        """A listing is about to be asked for, and will say anew what is marked and hidden; the tick it begins at."""
+        """A listing is about to be asked for, and will say anew what is marked, hidden and shadowed; the tick it begins at."""
         assert parent.folder is not None
         parent.folder.marked = self._real_directories or parent is self.root
         parent.folder.hidden = False
-        return self._now
+        parent.folder.shadowed.clear()
+        return self.tick()
 
     def adopt_end(self, parent: Node, seen: set[str], *, began: int, listed_until: float) -> None:
         """A listing asked at `began` came to its end, having shown `seen`: the rest is gone from the store."""
         folder = parent.folder
         assert folder is not None
+        for child in folder.shadowed:
+            if child.name not in seen and self.adopt(parent, child, began=began, fresh_until=listed_until) is not None:
+                seen.add(child.name)
         for name in [name for name in folder.children if name not in seen]:
             self.adopt_absence(parent, name, began=began, until=listed_until)
         folder.absent.clear()
-        folder.touched = {name: tick for name, tick in folder.touched.items() if tick > began}
+        oldest = min(self._asked, default=began)
+        folder.touched = {name: tick for name, tick in folder.touched.items() if tick > oldest}
         folder.listed_until = listed_until
+
+
+def _must_be_attached(parent: Node) -> None:
+    if not parent.attached:
+        raise NotFound(f"the directory {parent.name} has gone")
 
 
 def _same(node: Node, child: Child) -> bool:

@@ -63,8 +63,19 @@ def _take_away(path: str, lazy: bool, *, served: bool) -> None:
     detach(path, lazy=lazy or dead)
     if dead:
         click.echo(f"{path} was a dead mount (its daemon is gone); cleaned it")
+        _name_what_stayed(path)
     elif not served:
         click.echo(f"{path} is unmounted; its daemon is another user's, and saves by itself")
+
+
+def _name_what_stayed(path: str) -> None:
+    """Raises Refusal(NOT_DRAINED): the daemon that died had staged files."""
+    stem = socket_path(places(), path).stem
+    for folder in sorted(places().state.glob(f"staging/{stem}-*")):
+        if files := len(list(folder.iterdir())):
+            raise Refusal(
+                ExitCode.NOT_DRAINED, f"its daemon died with {files} files staged, which the store may not have; they are in {folder}"
+            )
 
 
 def follow(path: str, drain: Drain, timeout: float | None) -> None:

@@ -163,5 +163,13 @@ class ArtifactStore(Protocol):
         ...
 
 
+PARTIAL = (".storemount-", ".part")
+"""How the name of an unfinished copy begins and ends. Nobody is shown such a name, or may make one."""
+
+
+def is_partial(name: str) -> bool:
+    return name.startswith(PARTIAL[0]) and name.endswith(PARTIAL[1])
+
+
 EMPTY = Source(path="/dev/null", size=0)
 """The source of a directory marker."""

@@ -26,11 +26,10 @@ import trio
 
 from storemount.config import MIB
 from storemount.errors import NO_KERNEL_COPY, Changed, Corrupt, Denied, MissingStore, NotADirectory, NotFound, named
-from storemount.stores.base import Artifact, Capacity, Child, Source, Traits
+from storemount.stores.base import PARTIAL, Artifact, Capacity, Child, Source, Traits, is_partial
 
 PAGE = 1000
 SMALL = 16 * MIB
-PARTIAL = (".storemount-", ".part")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -46,10 +45,6 @@ def named_failures(key: str) -> Iterator[None]:
         if failure is None:
             raise
         raise failure from error
-
-
-def _is_partial(name: str) -> bool:
-    return name.startswith(PARTIAL[0]) and name.endswith(PARTIAL[1])
 
 
 def _artifact(key: str, status: os.stat_result) -> Artifact:
@@ -97,7 +92,7 @@ class LocalStore:
             raise MissingStore(f"the folder {self.root} does not exist") from error
 
     async def stat(self, key: str) -> Child:
-        if _is_partial(key.rpartition("/")[2]):
+        if is_partial(key.rpartition("/")[2]):
             raise NotFound(key)
         try:
             status = await self._run(key, os.lstat, self._path(key))
@@ -132,7 +127,7 @@ class LocalStore:
     def _scan(self, prefix: str, above: str) -> Iterator[Child]:
         with os.scandir(self._path(prefix)) as entries:
             for entry in entries:
-                if _is_partial(entry.name):
+                if is_partial(entry.name):
                     continue
                 with contextlib.suppress(FileNotFoundError):
                     child = _child(above + entry.name, prefix + entry.name, entry.stat(follow_symlinks=False))
@@ -342,6 +337,7 @@ def _copy(path: str, to: str, size: int) -> None:
 
 def _finish(path: str, source: Source) -> None:
     """Length, mode and mtime as `source` says."""
+    os.chmod(path, 0o600)  # An earlier try may have made it read-only already.
     fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
         if os.fstat(fd).st_size != source.size:

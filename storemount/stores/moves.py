@@ -25,6 +25,10 @@ class Whereabouts:
             self._moved[old] = new
             self._moved.pop(new, None)
 
+    def forget(self, artifact: Artifact) -> None:
+        """These bytes have just been written under their own key (again, where a version is told by its content)."""
+        self._moved.pop(artifact, None)
+
     def of(self, artifact: Artifact) -> Artifact:
         while (moved := self._moved.get(artifact)) is not None:
             artifact = moved

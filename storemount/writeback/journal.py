@@ -14,7 +14,7 @@ from __future__ import annotations
 import enum
 import heapq
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import trio
@@ -22,6 +22,9 @@ import trio
 from storemount.errors import may_pass
 from storemount.tree import Node
 from storemount.writeback.staging import StagedFile
+
+LATEST = 5.0
+"""Seconds after which a put starts though its file is closed again and again."""
 
 
 class Kind(enum.Enum):
@@ -59,6 +62,7 @@ class Change:
     error: Exception | None = None
     sealed: StagedFile | None = None
     turn: trio.Event = field(default_factory=trio.Event)
+    born: float = field(default_factory=trio.current_time)
     after: set[Change] = field(default_factory=set)
     before: set[Change] = field(default_factory=set)
 
@@ -118,8 +122,9 @@ class Journal:
         change = self._puts.get(node)
         if change is None:
             return self.add(Kind.PUT, node, node.path, delay=delay)
-        if not change.tries:
-            change.due = trio.current_time() + delay
+        now = trio.current_time()
+        if not change.tries and change.due > now:
+            change.due = min(now + delay, change.born + LATEST)
             self._queue(change)
         return change
 
@@ -265,12 +270,16 @@ class Journal:
 
         A row that fails is waited for as long as its failure may pass and `patience` (seconds, from now) lasts; then its error is raised.
         """
-        give_up = trio.current_time() + patience
         while rows := self.under(key):
-            for change in rows:
-                self.hurry(change)
-            for change in rows:
-                await self._outcome(change, give_up)
+            await self.finished(rows, patience)
+
+    async def finished(self, rows: Sequence[Change], patience: float) -> None:
+        """Until each of these rows is over, however many come after them; failures as in `settle`."""
+        give_up = trio.current_time() + patience
+        for change in rows:
+            self.hurry(change)
+        for change in rows:
+            await self._outcome(change, give_up)
 
     async def _outcome(self, change: Change, give_up: float) -> None:
         while not change.finished:

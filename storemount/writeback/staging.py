@@ -136,7 +136,12 @@ class StagedFile:
     def write(self, offset: int, data: Buffer) -> int:
         """All of `data` at `offset`. Raises OSError (ENOSPC); what was written before it stays."""
         assert not self.frozen
-        view = memoryview(data)
+        self.flushed = False
+        self._put(offset, memoryview(data))
+        return len(data)
+
+    def _put(self, offset: int, view: memoryview) -> None:
+        """All of `view`; after a failure what has been written counts, and nothing else."""
         start = offset
         try:
             while view:
@@ -145,8 +150,6 @@ class StagedFile:
         finally:
             self._present.add(start, offset)
             self.size = max(self.size, offset)
-            self.flushed = False
-        return offset - start
 
     def truncate(self, size: int) -> None:
         """Cut, or extend with zeros."""
@@ -195,8 +198,7 @@ class StagedFile:
             data = memoryview(await base.fetch(first, last))
             # A write may have come meanwhile: only what is still missing is taken from the base.
             for begin, end in list(self._present.gaps(first, min(last, self._base_size))):
-                os.pwrite(self.fd, data[begin - first : end - first], begin)
-                self._present.add(begin, end)
+                self._put(begin, data[begin - first : end - first])
 
 
 class Staging:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import pytest
 
-from storemount.config import GIB, KIB, MIB, MountSettings, Places, parse_duration, parse_size, private_folder
+from storemount.config import GIB, KIB, MIB, Places, parse_duration, parse_size, private_folder
 from storemount.errors import ExitCode, Refusal
 
 
@@ -34,11 +33,6 @@ def test_a_duration_is_a_number_with_a_unit(text: str, seconds: float) -> None:
 def test_what_is_no_duration_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ValueError, match="such as 10s"):
         parse_duration(text)
-
-
-def test_an_infinite_ttl_is_an_immutable_store_s3() -> None:
-    assert MountSettings("/mnt", ttl=math.inf).immutable
-    assert not MountSettings("/mnt").immutable
 
 
 def test_places_follow_the_xdg_variables() -> None:
