@@ -65,7 +65,7 @@ class Entries:
     def rewind(self) -> None:
         """Look again (rewinddir). Nothing is asked before the first `at`."""
         self._nodes: list[Node] = []
-        self._given: set[int] = set()
+        self._given: set[str] = set()
         self._taken = 0
         self._listing: Listing | None = None
         self._begun = self._ended = False
@@ -93,8 +93,8 @@ class Entries:
 
     def _take(self, nodes: Iterable[Node]) -> None:
         for node in nodes:
-            if node.ino not in self._given:
-                self._given.add(node.ino)
+            if node.name not in self._given:  # A file, then on a later page the directory that hides it (S2).
+                self._given.add(node.name)
                 self._nodes.append(node)
 
 

@@ -372,7 +372,7 @@ class Namespace:
             log.warning("a directory move failed, and copies of it stay: %s (%s)", ", ".join(copies[:5]), error)
 
     async def _copy(self, old: Artifact, to: str) -> Artifact:
-        if to.endswith("/") and not old.size:
+        if to.endswith("/") and "//" not in to and not old.size:
             return await self._store.write(to, EMPTY)
         return await self._store.copy(old, to)
 
