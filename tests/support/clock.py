@@ -11,7 +11,7 @@ from __future__ import annotations
 import pytest
 from trio.testing import MockClock
 
-IDLE = 0.005
+IDLE = 0.01
 
 
 @pytest.fixture
