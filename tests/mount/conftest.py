@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.command import Storemount
-from tests.support.mounting import KINDS, PLAIN, Subject, mount_of, mounted, open_outside, plant, temporary_home
-from tests.support.outside import Folder
+from tests.support.mounting import KINDS, PLAIN, REMOTE, Subject, mount_of, mounted, open_outside, plant, temporary_home
+from tests.support.outside import Folder, Outside
 from tests.support.proxy import Proxy, proxy_to
 from tests.support.servers import BucketClient, S3Server, moto_server
 
@@ -71,6 +71,21 @@ def proxy(s3_server: S3Server) -> Iterator[Proxy]:
         yield relay
 
 
+@pytest.fixture
+def fresh_store(request: pytest.FixtureRequest, storemount: Storemount) -> Iterator[Callable[[str], Outside]]:
+    """Makes an empty store of a kind, for a test that mounts for itself."""
+    made: list[Outside] = []
+
+    def make(kind: str) -> Outside:
+        server = request.getfixturevalue("s3_server") if kind in REMOTE else None
+        made.append(open_outside(kind, storemount.home, server, f"fresh-{next(_numbers)}"))
+        return made[-1]
+
+    yield make
+    for view in made:
+        view.close()
+
+
 @pytest.fixture(scope="module")
 def subject(request: pytest.FixtureRequest, home: Path, storemount: Storemount) -> Iterator[Subject]:
     """A plain directory or a fresh store of one kind, mounted once for the module."""
@@ -82,7 +97,7 @@ def subject(request: pytest.FixtureRequest, home: Path, storemount: Storemount) 
         folder.root.mkdir()
         yield Subject(kind, folder.root, planted=plant(folder, planted))
         return
-    server = request.getfixturevalue("s3_server") if kind.startswith("s3") else None
+    server = request.getfixturevalue("s3_server") if kind in REMOTE else None
     outside = open_outside(kind, home, server, name)
     keys = plant(outside, planted)
     try:

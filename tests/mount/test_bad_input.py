@@ -171,6 +171,16 @@ def test_unmounting_a_dead_mount_clears_it(storemount: Storemount) -> None:
         assert not mount.mounted
 
 
+def test_S16_unmounting_a_dead_mount_names_what_it_had_not_saved(storemount: Storemount) -> None:
+    """Exit 0 means that everything is in the store; a daemon that was killed too early has not seen to that."""
+    with mounted(Mount(storemount, "default")) as mount:
+        (mount.point / "precious").write_bytes(b"closed, but not uploaded")
+        mount.kill()
+        kept = not (storemount.home / "data/storemount/default/precious").exists()
+        done = storemount.run("unmount", str(mount.point))
+        assert done.returncode == (ExitCode.NOT_DRAINED if kept else ExitCode.OK)
+
+
 def test_unmounting_what_is_not_mounted(storemount: Storemount) -> None:
     refused(storemount, "unmount", "mnt", code=ExitCode.NOT_MOUNTED, says="mnt")
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from tests.support.mounting import Subject
+from tests.support.mounting import PLAIN, Subject
 from tests.support.waiting import synced
 
 PLANTED = 2
@@ -88,6 +89,21 @@ def test_S11_deep_tree(root: Path) -> None:
     assert (deep / "file").read_bytes() == b"deep down"
     assert sum(1 for _ in os.walk(root)) == 41
     shutil.rmtree(root / "level0")
+    assert os.listdir(root) == []
+
+
+@pytest.mark.subjects(PLAIN, "local")
+def test_S11_very_deep_tree(root: Path) -> None:
+    """As deep as a path can be; an S3 key ends long before."""
+    deep = root
+    for _ in range(1200):
+        deep = deep / "d"
+        deep.mkdir()
+    (deep / "file").write_bytes(b"deep down")
+    synced(deep)
+    (root / "d").rename(root / "e")
+    assert len(subprocess.run(["find", root / "e"], capture_output=True, check=True).stdout.splitlines()) == 1201
+    subprocess.run(["rm", "-r", root / "e"], check=True)
     assert os.listdir(root) == []
 
 

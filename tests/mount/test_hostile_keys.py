@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,18 @@ def test_S2_dots_mean_what_they_mean_in_paths(mount: Mount) -> None:
     assert (mount.point / "d/../top").read_bytes() == b"top"
     assert not Path(f"{mount.point}/d/../../{mount.point.name}/missing").exists()
     assert not (mount.point / "d/y").exists()
+
+
+@pytest.mark.parametrize("kind", REMOTE)
+def test_S2_a_file_and_a_directory_of_one_name_far_apart(kind: str, bucket: BucketClient, storemount: Storemount) -> None:
+    """`a`, then a thousand names that sort between, then `a/`: on different pages of the listing, and still one directory, listed once."""
+    bucket.put("a", b"hidden")
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda number: bucket.put(f"a-{number:04}"), range(1050)))
+    bucket.put("a/inside", b"shown")
+    with mounted(bucket_mount(storemount, kind, bucket, ("--ttl", "0"))) as mount, mount.watched(60):
+        for _ in range(2):
+            names = os.listdir(mount.point)
+            assert (len(names), names.count("a")) == (1051, 1)
+            assert (mount.point / "a/inside").read_bytes() == b"shown"
+        assert bucket.get("a") == b"hidden"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import multiprocessing
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.support.command import Storemount
-from tests.support.mounting import PLAIN, REMOTE, STORES, Mount, mount_of, mounted, open_outside
-from tests.support.outside import contents
+from tests.support.mounting import PLAIN, REMOTE, STORES, Mount, mount_of, mounted
+from tests.support.outside import Outside, contents
 from tests.support.workload import Model, common_bytes, work
 
 PROCESSES, THREADS = 5, 10
@@ -53,14 +54,15 @@ def on_disk(root: Path) -> Model:
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("kind", (PLAIN, *STORES))
-def test_S15_fifty_clients(kind: str, request: pytest.FixtureRequest, storemount: Storemount, tmp_path: Path) -> None:
-    seconds = request.config.getoption("--load-seconds")
+def test_S15_fifty_clients(
+    kind: str, pytestconfig: pytest.Config, fresh_store: Callable[[str], Outside], storemount: Storemount, tmp_path: Path
+) -> None:
+    seconds = pytestconfig.getoption("--load-seconds")
     if kind == PLAIN:
         assert on_disk(tmp_path) == {} != (model := fifty_workers(tmp_path, 2, seed=1))
         assert on_disk(tmp_path) == model
         return
-    server = request.getfixturevalue("s3_server") if kind in REMOTE else None
-    outside = open_outside(kind, storemount.home, server, f"load-{kind}")
+    outside = fresh_store(kind)
     outside.put("common", common_bytes(COMMON))
     with mounted(mount_of(storemount, kind, outside, ("--cache-size", f"{CACHE_MIB}M"))) as mount, mount.watched(seconds + 200):
         (mount.point / "work").mkdir()
@@ -68,4 +70,3 @@ def test_S15_fifty_clients(kind: str, request: pytest.FixtureRequest, storemount
         assert peak_mib(mount) < CACHE_MIB + OVERHEAD_MIB
         assert differences(on_disk(mount.point / "work"), model) == []
     assert differences({key.removeprefix("work/"): data for key, data in contents(outside, "work/").items()}, model) == []
-    outside.close()

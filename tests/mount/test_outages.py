@@ -14,7 +14,7 @@ import pytest
 
 from storemount.errors import ExitCode
 from tests.support.command import Storemount
-from tests.support.faults import Treatment, garbage, refusal, reset, silence
+from tests.support.faults import Treatment, answer, garbage, refusal, reset, silence
 from tests.support.mounting import REMOTE, Mount, bucket_mount, mounted
 from tests.support.proxy import Proxy
 from tests.support.servers import BucketClient
@@ -106,6 +106,13 @@ def test_S3_a_missing_bucket_is_no_empty_directory(mount: Mount, proxy: Proxy) -
     proxy.become(refusal("404 Not Found", "NoSuchBucket"))
     assert failure(lambda: os.listdir(mount.point / "unlisted"))[0] == errno.EIO
     assert failure((mount.point / "unlisted/file").stat)[0] == errno.EIO
+
+
+def test_S3_a_plain_404_is_no_empty_directory(mount: Mount, proxy: Proxy) -> None:
+    """What stands in front of the store answers instead of it: that is no "not found" of an object."""
+    proxy.become(answer("404 Not Found", b"default backend - 404"))
+    assert failure(lambda: os.listdir(mount.point / "unlisted"))[0] in GONE
+    assert failure((mount.point / "unlisted/file").stat)[0] in GONE
 
 
 def test_S6_an_upload_that_is_cut_is_done_again(mount: Mount, bucket: BucketClient, proxy: Proxy) -> None:

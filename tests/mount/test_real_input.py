@@ -6,14 +6,14 @@ import os
 import shutil
 import subprocess
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.command import Storemount
-from tests.support.mounting import REMOTE, STORES, Mount, mount_of, mounted, open_outside
-from tests.support.outside import contents
+from tests.support.mounting import REMOTE, STORES, Mount, mount_of, mounted
+from tests.support.outside import Outside, contents
 
 LEFT_OUT = {"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__"}
 REMOTE_FILES = 800
@@ -48,9 +48,8 @@ def tree(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
 
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("kind", STORES)
-def test_S1_the_standard_library(kind: str, tree: Path, request: pytest.FixtureRequest, storemount: Storemount) -> None:
-    server = request.getfixturevalue("s3_server") if kind in REMOTE else None
-    outside = open_outside(kind, storemount.home, server, f"library-{kind}")
+def test_S1_the_standard_library(kind: str, tree: Path, fresh_store: Callable[[str], Outside], storemount: Storemount) -> None:
+    outside = fresh_store(kind)
     with mounted(mount_of(storemount, kind, outside)) as mount, mount.watched(200):
         subprocess.run(["cp", "-a", tree, mount.point / "Lib"], check=True)
     expected = {f"Lib/{path.relative_to(tree)}": path.read_bytes() for path in tree.rglob("*") if path.is_file()}
@@ -61,4 +60,3 @@ def test_S1_the_standard_library(kind: str, tree: Path, request: pytest.FixtureR
     with mounted(Mount(storemount, mount.store, mount.options)) as mount, mount.watched(200):
         compared = subprocess.run(["diff", "-r", tree, mount.point / "Lib"], capture_output=True, text=True)
         assert (compared.stdout, compared.returncode) == ("", 0)
-    outside.close()

@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.mounting import STORES, Subject, planted_bytes
 from tests.support.renaming import EXCHANGE, NOREPLACE, renameat2
+from tests.support.waiting import synced
 
 PLANTED = 8
 
@@ -32,6 +33,19 @@ def test_S10_new_file(root: Path) -> None:
     assert os.listdir(root) == ["b"]
     assert (root / "b").read_bytes() == b"content"
     assert not (root / "a").exists()
+
+
+def test_S10_a_backup_with_the_same_content(root: Path) -> None:
+    """Two files with equal bytes are two files, also where the store names a version by its content."""
+    (root / "model").write_bytes(b"weights")
+    synced(root)
+    (root / "model").rename(root / "model.bak")
+    (root / "model").write_bytes(b"weights")
+    synced(root)
+    (root / "model.bak").unlink()
+    synced(root)
+    os.stat(root / "model")
+    assert (root / "model").read_bytes() == b"weights"
 
 
 def test_S10_object_not_read_yet(root: Path, subject: Subject) -> None:

@@ -6,14 +6,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from storemount.errors import ExitCode
 from tests.support.command import Storemount
-from tests.support.mounting import STORES, Mount, mount_of, mounted, open_outside
+from tests.support.mounting import STORES, Mount, mount_of, mounted
 from tests.support.outside import Outside, contents
 from tests.support.waiting import eventually
 
@@ -21,16 +21,18 @@ FILES = 40
 
 
 @pytest.fixture(params=STORES)
-def outside(request: pytest.FixtureRequest, storemount: Storemount) -> Iterator[Outside]:
-    server = request.getfixturevalue("s3_server") if request.param != "local" else None
-    view = open_outside(request.param, storemount.home, server, f"stop-{abs(hash(request.node.name)):x}"[:40])
-    yield view
-    view.close()
+def kind(request: pytest.FixtureRequest) -> str:
+    kind: str = request.param
+    return kind
 
 
 @pytest.fixture
-def mount(request: pytest.FixtureRequest, outside: Outside, storemount: Storemount) -> Mount:
-    kind: str = request.node.callspec.params["outside"]
+def outside(kind: str, fresh_store: Callable[[str], Outside]) -> Outside:
+    return fresh_store(kind)
+
+
+@pytest.fixture
+def mount(kind: str, outside: Outside, storemount: Storemount) -> Mount:
     return mount_of(storemount, kind, outside)
 
 

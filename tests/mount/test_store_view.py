@@ -16,7 +16,7 @@ import pytest
 from tests.support.command import Storemount
 from tests.support.mounting import STORES, Mount, Subject, mount_of, mounted, planted_bytes
 from tests.support.outside import Outside, contents
-from tests.support.waiting import synced
+from tests.support.waiting import eventually, synced
 
 SUBJECTS = STORES
 PLANTED = 3
@@ -105,6 +105,38 @@ def test_S7_fsync_of_a_directory_covers_everything_below(root: Path, subject: Su
         expected[f"{root.name}/{path.relative_to(root)}"] = b"%d" % number
     synced(root)
     assert contents(outside_of(subject), f"{root.name}/") == expected
+
+
+def test_S7_fsync_of_a_directory_returns_while_others_write(root: Path, subject: Subject) -> None:
+    """It waits for what was there when it was called, not for what comes after."""
+    (root / "mine").write_bytes(b"mine")
+    done = threading.Event()
+
+    def others() -> None:
+        number = 0
+        while not done.is_set():
+            (root / f"theirs{number % 50}").write_bytes(b"%d" % number)
+            number += 1
+
+    with ThreadPoolExecutor(2) as pool:
+        writing = pool.submit(others)
+        syncing = pool.submit(synced, root)
+        try:
+            syncing.result(timeout=20)
+        finally:
+            done.set()
+        writing.result()
+    assert outside_of(subject).get(f"{root.name}/mine") == b"mine"
+
+
+def test_S7_a_file_that_is_saved_all_the_time_still_reaches_the_store(root: Path, subject: Subject) -> None:
+    """A log or a heartbeat, written again before the last upload was due."""
+
+    def save_and_look() -> bool:
+        (root / "heartbeat").write_bytes(b"beat")
+        return f"{root.name}/heartbeat" in outside_of(subject).keys(f"{root.name}/")
+
+    assert eventually(save_and_look, 15)
 
 
 def test_S10_renames_reach_the_store(root: Path, subject: Subject) -> None:

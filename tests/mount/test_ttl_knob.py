@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 import pytest
 
 from tests.support.command import Storemount
-from tests.support.mounting import REMOTE, STORES, bucket_mount, mount_of, mounted, open_outside
+from tests.support.mounting import REMOTE, STORES, bucket_mount, mount_of, mounted
+from tests.support.outside import Outside
 from tests.support.proxy import Proxy
 from tests.support.servers import BucketClient
 
 
 @pytest.mark.parametrize("kind", STORES)
-def test_S3_ttl_0_shows_changes_at_once(kind: str, request: pytest.FixtureRequest, storemount: Storemount) -> None:
-    server = request.getfixturevalue("s3_server") if kind in REMOTE else None
-    outside = open_outside(kind, storemount.home, server, f"ttl-0-{kind}")
+def test_S3_ttl_0_shows_changes_at_once(kind: str, fresh_store: Callable[[str], Outside], storemount: Storemount) -> None:
+    outside = fresh_store(kind)
     with mounted(mount_of(storemount, kind, outside, ("--ttl", "0"))) as mount, mount.watched(60):
         assert os.listdir(mount.point) == []
         for version in (b"one", b"second", b"3"):
@@ -26,7 +27,6 @@ def test_S3_ttl_0_shows_changes_at_once(kind: str, request: pytest.FixtureReques
         outside.delete("file")
         assert not (mount.point / "file").exists()
         assert os.listdir(mount.point) == []
-    outside.close()
 
 
 @pytest.mark.parametrize("kind", REMOTE)

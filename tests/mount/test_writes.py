@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import random
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -307,3 +309,22 @@ def test_S5_many_small_files(root: Path, subject: Subject) -> None:
         (root / f"{number}").write_bytes(b"content of %d" % number)
     assert len(os.listdir(root)) == count
     assert all((root / f"{number}").read_bytes() == b"content of %d" % number for number in range(count))
+
+
+def test_S15_many_files_open_at_once(root: Path) -> None:
+    """The daemon serves more of them than a process may have open by default (1024)."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, 4096), most))
+    try:
+        with contextlib.ExitStack() as stack:
+            for number in range(600):
+                (root / f"{number}").write_bytes(b"%d" % number)
+            readers = [stack.enter_context(open(root / f"{number}", "rb")) for number in range(600)]
+            writers = [stack.enter_context(open(root / f"new{number}", "wb")) for number in range(600)]
+            for number, (reader, writer) in enumerate(zip(readers, writers, strict=True)):
+                writer.write(reader.read())
+                writer.flush()
+                assert (root / f"new{number}").read_bytes() == b"%d" % number
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
