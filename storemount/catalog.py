@@ -48,9 +48,11 @@ class Listing:
 
 @dataclass(slots=True, eq=False)
 class _Question:
-    """One name on its way to the store, and why no answer came."""
+    """One name on its way to the store: when it was asked for (trio time), the answer, and why none came."""
 
+    begun: float = field(default_factory=trio.current_time)
     answered: trio.Event = field(default_factory=trio.Event)
+    node: Node | None = None
     error: Exception | None = None
 
 
@@ -127,6 +129,7 @@ class Catalog:
 
     async def find(self, parent: Node, name: str) -> Node | None:
         """The node of this name, None when there is none. Raises what the store raises."""
+        arrived = trio.current_time()
         while True:
             holds, node = self.known(parent, name)
             if holds:
@@ -137,13 +140,16 @@ class Catalog:
             await asked.answered.wait()
             if asked.error is not None:
                 raise asked.error
+            if asked.begun >= arrived:  # Asked for after we came, so as fresh as an answer of our own.
+                return asked.node
 
     async def _ask(self, parent: Node, name: str) -> Node | None:
         if self._listing_pays(parent):
             self.listing(parent)
         question = self._asking[parent.ino, name] = _Question()
         try:
-            return await self._stat(parent, name)
+            question.node = await self._stat(parent, name)
+            return question.node
         except Exception as error:
             question.error = error
             raise

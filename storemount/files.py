@@ -199,7 +199,18 @@ class Files:
         reader = self._readers.get(node.ino)
         if reader is None or reader.artifact is not artifact:
             reader = self._renew(node, artifact, reader)
-        return await reader.read(offset, stop)
+        try:
+            return await reader.read(offset, stop)
+        except Changed:
+            self._has_gone(node)
+            raise
+
+    def _has_gone(self, node: Node) -> None:
+        """The store says that this version is no more: the next open must look the name up again."""
+        node.replaced = True
+        node.fresh_until = -1.0
+        if node.parent is not None and node.parent.folder is not None:
+            node.parent.folder.listed_until = -1.0
 
     def _renew(self, node: Node, artifact: Artifact, old: Reader | None) -> Reader:
         if old is not None:
@@ -213,7 +224,12 @@ class Files:
         return BlockReader(artifact, self._blocks)
 
     def pin(self, node: Node) -> None:
-        """Take hold of the version now, where holding is free (S4: a local file stays readable after its name is gone)."""
+        """Take hold of the version now, where holding is free (S4: a local file stays readable after its name is gone).
+
+        Raises Changed: this version is known to have gone.
+        """
+        if node.replaced and node.staged is None:
+            raise Changed(f"{node.name} was replaced in the store")
         held = self._readers.get(node.ino)
         if not self._store.traits.local_files or node.staged is not None or node.artifact is None:
             return

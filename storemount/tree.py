@@ -276,6 +276,7 @@ class Tree:
             return held
         keep = held is not None and (_same(held, child) or self._pinned_below(held))
         node = held if held is not None and keep else self._replace(parent, child, held)
+        node.replaced = False
         node.fresh_until = max(node.fresh_until, fresh_until)
         folder.absent.pop(child.name, None)
         return node
