@@ -2,7 +2,8 @@
 
 What it is: the translation at the native engine's edge, by type, and inside `Unexpected` by the fields it prints.
 What it is not: a policy; retries happened before, in the client.
-Invariants: what is not recognised is `Unavailable`, never `NotFound` (S3). No message carries the client's back-trace.
+Invariants: what is not recognised is `Unavailable`, never `NotFound` (S3), and neither is a listing that the server does not find.
+No message carries the client's back-trace.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from storemount.errors import (
     Denied,
     Invalid,
     InvalidName,
+    MissingStore,
     NotFound,
     StoreMountError,
     TimedOut,
@@ -53,6 +55,8 @@ def translate(error: Exception, what: str) -> StoreMountError:
     if isinstance(error, UnicodeError):
         return InvalidName(f"{what!r} is not text")
     text = str(error).partition("Backtrace:")[0]
+    if "service_operation: ListObjects" in text and _status(text) == 404:
+        return MissingStore(f"{what}: a listing was not found: {_first_line(text)}")
     if code := re.search(r'S3Error { code: "(\w+)"', text):
         return s3_error(what, code[1], _status(text))
     # A file object raises OSErrors that begin with the kind; an operator raises a type of that name.

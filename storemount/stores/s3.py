@@ -18,7 +18,7 @@ from typing import Any
 
 import trio
 
-from storemount.errors import Changed, Corrupt, InvalidName, NotFound, StoreMountError, TimedOut
+from storemount.errors import Changed, Corrupt, InvalidName, MissingStore, NotFound, StoreMountError, TimedOut
 from storemount.stores.base import Artifact, Capacity, Child, Source, Traits
 from storemount.stores.botocore_errors import named
 from storemount.stores.bridge import AsyncioThread
@@ -77,8 +77,13 @@ class S3Store:
             asked["ContinuationToken"] = told["NextContinuationToken"]
 
     async def _listing(self, what: str, **asked: Any) -> dict[str, Any]:
-        """A page of a listing. Raises Corrupt for an answer that is none: botocore would take any XML for an empty one."""
-        told = await self._call(what, "list_objects_v2", **asked)
+        """A page of a listing. Raises Corrupt for an answer that is none: botocore would take any XML for an empty one.
+
+        Raises MissingStore for "not found": nothing below a prefix is an empty listing, so what answered is no bucket (S3)."""
+        try:
+            told = await self._call(what, "list_objects_v2", **asked)
+        except NotFound as error:
+            raise MissingStore(f"{what or self.uri}: a listing was not found: {error}") from error
         if "IsTruncated" not in told:
             raise Corrupt(f"{what or self.uri}: the answer is not a listing")
         return told

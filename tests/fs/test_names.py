@@ -1,10 +1,8 @@
-"""What names exist: freshness, absence, failures, hostile keys, directories (S1, S2, S3, S11, S13, S14)."""
+"""What names exist: freshness, absence, failures, directories, refusals (S1, S3, S11, S13, S14)."""
 
 from __future__ import annotations
 
 import errno
-import os
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +13,7 @@ from trio.testing import MockClock
 from storemount.errors import Denied, MissingStore, StoreMountError, TimedOut, Unavailable, Unreachable
 from storemount.stores.deadline import Deadlined
 from storemount.tree import ROOT
-from tests.support.bare import NOREPLACE, BareMount, bare_mount, fails, faultless, objects, put_object
+from tests.support.bare import NOREPLACE, bare_mount, fails, faultless, objects, put_object
 from tests.support.faulty import FaultyStore
 
 FAILURES = [
@@ -231,69 +229,6 @@ async def test_S14_with_a_dead_store_cached_reads_and_writes_go_on(clock: MockCl
         assert await objects(store) == {"cached": b"cached", "new": b"written"}
 
 
-# keys that are no names
-
-
-async def test_S2_what_cannot_be_a_name_is_hidden_and_unharmed(clock: MockClock, store: FaultyStore, staging: Path) -> None:
-    hostile = ["//lead", "d//double", "d/./dot", "d/../dots", "..", "d/" + "x" * 256, "d/nul\0", "file", "file/below", "/"]
-    for key in hostile:
-        await put_object(store, key, key.encode(), staging)
-    await put_object(store, "d/good", b"good", staging)
-    async with bare_mount(store, staging) as m:
-        assert await m.names() == ["d", "file"]
-        assert await m.names("d") == ["good"]
-        assert await m.names("file") == ["below"]
-        await m.unlink("d/good")
-        with fails(errno.ENOTEMPTY):
-            await m.rmdir("d")
-        await m.put("d/new", b"new")
-        await m.rename("d", "moved")
-        await m.settle()
-    held = await objects(store)
-    for key in hostile:
-        assert held["moved/" + key[2:] if key.startswith("d/") else key] == key.encode()
-
-
-async def test_S2_a_directory_can_be_removed_once_its_hidden_keys_have_gone(clock: MockClock, store: FaultyStore, staging: Path) -> None:
-    await put_object(store, "d//hidden", b"1", staging)
-    await put_object(store, "d/", b"", staging)
-    async with bare_mount(store, staging, ttl=10) as m:
-        with fails(errno.ENOTEMPTY):
-            await m.rmdir("d")
-        await faultless(store).delete(["d//hidden"])
-        await trio.sleep(11)
-        await m.rmdir("d")
-        assert await objects(store) == {}
-
-
-@pytest.mark.parametrize(("name", "number"), [("x" * 256, errno.ENAMETOOLONG), ("é" * 128, errno.ENAMETOOLONG)])
-async def test_S2_a_name_that_is_too_long_is_refused(clock: MockClock, store: FaultyStore, staging: Path, name: str, number: int) -> None:
-    async with bare_mount(store, staging) as m:
-        for verb in (m.create, m.mkdir, m.stat):
-            with fails(number):
-                await verb(name)
-        await m.put("f", b"1")
-        with fails(number):
-            await m.rename("f", name)
-        assert await m.get("f") == b"1"
-
-
-async def test_S2_a_key_that_is_too_long_for_the_store_is_refused(clock: MockClock, store: FaultyStore, staging: Path) -> None:
-    async with bare_mount(store, staging) as m:
-        path = ""
-        for _ in range(4):
-            path = f"{path}/{'d' * 250}".lstrip("/")
-            await m.mkdir(path)
-        with fails(errno.ENAMETOOLONG):
-            await m.create(path + "/" + "f" * 50)
-
-
-async def test_S2_a_name_that_is_not_utf8_is_refused_where_keys_must_be(clock: MockClock, store: FaultyStore, staging: Path) -> None:
-    async with bare_mount(store, staging) as m:
-        with fails(errno.EILSEQ):
-            await m.create(os.fsdecode(b"caf\xe9"))
-
-
 # directories
 
 
@@ -382,77 +317,6 @@ async def test_S10_rename_follows_posix(clock: MockClock, either: FaultyStore, s
         await m.settle()
         files = {key: data for key, data in (await objects(either)).items() if not key.endswith("/")}
         assert files == {"empty/x": b"x", "g": b"f"}
-
-
-@pytest.mark.parametrize("verb", ["copy", "list", "write"])
-async def test_S10_a_directory_rename_that_fails_leaves_the_names_and_can_be_repeated(
-    clock: MockClock, store: FaultyStore, staging: Path, verb: str
-) -> None:
-    for number in range(5):
-        await put_object(store, f"d/{number}", b"%d" % number, staging)
-    async with bare_mount(store, staging) as m:
-        await m.mkdir("e")
-        before = await objects(store)
-        await m.names("d")
-        await m.names("e")
-        store.fail(verb, Unavailable("503"))
-        with fails(errno.EIO):
-            await m.rename("d", "e")
-        assert await m.names("d") == ["0", "1", "2", "3", "4"]
-        assert await m.get("d/3") == b"3"
-        assert await objects(store) == before
-        await trio.sleep(60)
-        assert await m.names() == ["d", "e"]
-        await m.rename("d", "e")
-        assert await m.names() == ["e"]
-        assert await m.get("e/3") == b"3"
-        assert set(await objects(store)) == {"e/", "e/0", "e/1", "e/2", "e/3", "e/4"}
-
-
-async def _while_it_moves(m: BareMount, store: FaultyStore, change: Callable[[], Awaitable[object]]) -> None:
-    """Do something in directory d while it is being renamed to e."""
-    gate = store.hold("rename" if store.traits.rename else "copy")
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(m.rename, "d", "e")
-        await gate.wait_reached()
-        nursery.start_soon(change)
-        await trio.sleep(1)
-        gate.open()
-
-
-@pytest.mark.parametrize("what", ["mkdir", "unlink", "create", "rename", "rmdir", "look"])
-async def test_S10_changes_below_a_directory_that_is_moving_end_in_its_new_place(
-    clock: MockClock, either: FaultyStore, staging: Path, what: str
-) -> None:
-    await put_object(either, "d/f", b"f", staging)
-    await put_object(either, "d/g", b"g", staging)
-    context = RequestContext()
-    async with bare_mount(either, staging) as m:
-        await m.mkdir("d/sub")
-        folder = await m.ino("d")
-        changes: dict[str, Callable[[], Awaitable[object]]] = {
-            "mkdir": lambda: m.fs.mkdir(folder, b"new", 0o755, context),
-            "unlink": lambda: m.fs.unlink(folder, b"f", context),
-            "rename": lambda: m.fs.rename(folder, b"f", folder, b"renamed", 0, context),
-            "rmdir": lambda: m.fs.rmdir(folder, b"sub", context),
-            "create": lambda: _create(m, folder, b"new"),
-            "look": lambda: m.fs.lookup(folder, b"unknown", context),
-        }
-        await trio.sleep(60)
-        await _while_it_moves(m, either, changes[what])
-        await m.settle()
-        await trio.sleep(60)
-        expected = {"f", "g", "sub"}
-        expected |= {"mkdir": {"new"}, "create": {"new"}, "rename": {"renamed"}}.get(what, set())
-        expected -= {"unlink": {"f"}, "rename": {"f"}, "rmdir": {"sub"}}.get(what, set())
-        assert set(await m.names("e")) == expected
-        assert await m.names() == ["e"]
-        assert not {key for key in await objects(either) if not key.startswith("e/")}
-
-
-async def _create(m: BareMount, folder: int, name: bytes) -> None:
-    info, _ = await m.fs.create(folder, name, 0o644, os.O_RDWR | os.O_EXCL, RequestContext())
-    await m.close(info.fh)
 
 
 # refusals

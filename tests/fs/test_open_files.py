@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import trio
 from trio.testing import MockClock
 
+from storemount.errors import Denied
+from storemount.stores.base import Artifact
 from storemount.stores.local import LocalStore
 from tests.support.bare import bare_mount, fails, faultless, objects, put_object
-from tests.support.faulty import FaultyStore
+from tests.support.faulty import FaultyStore, PromptMemoryStore
 
 MIB = 1024 * 1024
 
@@ -238,3 +242,85 @@ async def test_S5_opening_for_creation_a_file_that_appeared_meanwhile_opens_it_u
         fh = await m.create("f", os.O_RDWR)
         assert await m.read(fh) == b"theirs"
         await m.close(fh)
+
+
+async def test_S4_a_reader_whose_version_has_gone_closes_no_descriptor_of_another_file(
+    clock: MockClock, tmp_path: Path, staging: Path
+) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "f").write_bytes(b"old")
+    store = LocalStore(str(root))
+    async with bare_mount(store, staging) as m:
+        reader = await m.open("f")
+        assert await m.read(reader) == b"old"
+        await m.put("f", b"mine")
+        await m.settle()
+        await put_object(store, "f", b"theirs", tmp_path)
+        with fails(errno.ESTALE):
+            await m.read(reader)
+        # These take the numbers of descriptors that were closed.
+        others = {name: await m.create(name) for name in ("a", "b", "c")}
+        with fails(errno.ESTALE):
+            await m.read(reader)
+        await m.close(reader)
+        for name, fh in others.items():
+            await m.write(fh, 0, name.encode() * 5)
+            assert await m.read(fh) == name.encode() * 5
+            await m.close(fh)
+        await m.settle()
+        assert await objects(store) == {"a": b"aaaaa", "b": b"bbbbb", "c": b"ccccc", "f": b"theirs"}
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+async def test_S3_an_open_file_that_the_store_refuses_to_remove_shows_what_others_write_afterwards(
+    clock: MockClock, store: FaultyStore, staging: Path, replaced: bool
+) -> None:
+    await put_object(store, "f", b"old", staging)
+    await put_object(store, "g", b"other", staging)
+    async with bare_mount(store, staging, ttl=1) as m:
+        reader = await m.open("f")
+        store.fail("copy" if replaced else "delete", Denied("no"))
+        with fails(errno.EACCES):
+            await (m.rename("g", "f") if replaced else m.unlink("f"))
+        assert await m.read(reader) == b"old"
+        await m.close(reader)
+        assert os.listdir(staging) == []
+        await put_object(store, "f", b"theirs is longer", staging)
+        await trio.sleep(2)
+        assert await m.get("f") == b"theirs is longer"
+
+
+class ContentVersions(PromptMemoryStore):
+    """Versions are told by their content, as an S3 ETag is: the same bytes under the same key are the same version again."""
+
+    def _put(self, key: str, data: bytes) -> Artifact:
+        artifact = replace(super()._put(key, data), version=hashlib.sha256(data).hexdigest(), mtime_ns=0)
+        self._objects[key] = artifact, data
+        return artifact
+
+
+async def test_S10_the_same_bytes_under_a_name_that_was_renamed_away_are_read_there(clock: MockClock, staging: Path) -> None:
+    store = ContentVersions()
+    async with bare_mount(store, staging) as m:
+        await m.put("model", b"weights")
+        await m.settle()
+        await m.rename("model", "backup")
+        await m.put("model", b"weights")
+        await m.settle()
+        await m.unlink("backup")
+        assert await objects(store) == {"model": b"weights"}
+        assert await m.get("model") == b"weights"
+        await trio.sleep(60)
+        assert await m.get("model") == b"weights"
+
+
+async def test_S10_another_client_puts_the_same_bytes_where_they_were_before_a_rename(clock: MockClock, staging: Path) -> None:
+    store = ContentVersions()
+    await put_object(store, "model", b"weights", staging)
+    async with bare_mount(store, staging, ttl=1) as m:
+        await m.rename("model", "backup")
+        await put_object(store, "model", b"weights", staging)
+        await store.delete(["backup"])
+        await trio.sleep(2)
+        assert await m.get("model") == b"weights"

@@ -227,3 +227,42 @@ async def test_S5_a_file_saved_while_it_is_being_unlinked_does_not_come_back(clo
         await trio.sleep(60)
         assert await objects(either) == {}
         assert await m.names() == []
+
+
+async def test_S5_a_file_that_is_rewritten_without_a_pause_goes_up_all_the_same(
+    clock: MockClock, store: FaultyStore, staging: Path
+) -> None:
+    async with bare_mount(store, staging, upload_delay=0.5) as m:
+        for number in range(60):
+            await m.put("log", b"%d" % number)
+            await trio.sleep(0.4)
+            if "log" in await objects(store):
+                break
+        assert trio.current_time() < 12
+        await m.settle()
+        assert await objects(store) == {"log": b"%d" % number}
+
+
+async def test_S7_fsync_of_a_directory_ends_while_others_keep_writing_there(clock: MockClock, store: FaultyStore, staging: Path) -> None:
+    store.slow("write", 0.3)
+    async with bare_mount(store, staging) as m:
+        await m.mkdir("d")
+        await m.put("d/before", b"x")
+        ended = trio.Event()
+        give_up = trio.current_time() + 60
+
+        async def keep_writing(client: int) -> None:
+            number = 0
+            while not ended.is_set() and trio.current_time() < give_up:
+                await m.put(f"d/{client}-{number % 50}", b"x")
+                number += 1
+                await trio.sleep(0.2)
+
+        async with trio.open_nursery() as nursery:
+            for client in range(4):
+                nursery.start_soon(keep_writing, client)
+            await trio.sleep(1)
+            await m.fsync_directory("d")
+            ended.set()
+            assert trio.current_time() < give_up
+            assert "d/before" in await objects(store)

@@ -133,6 +133,16 @@ async def test_s3_no_such_bucket_is_a_missing_store(engine: str, source: SourceM
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+async def test_s3_a_listing_that_is_not_found_is_a_missing_store_and_never_an_empty_one(engine: str, source: SourceMaker) -> None:
+    """As something in front of the store answers while the store itself restarts."""
+    verbs = ("check", "stat", "list")
+    with faulty_server(answer("404 Not Found", b"default backend - 404")) as endpoint:
+        async with opened(endpoint, engine, 6.0) as store:
+            found = await failures(store, source, *verbs)
+    assert kinds(found) == each(MissingStore, *verbs)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("key", ["a", "a//b", "d/"])
 async def test_a_name_that_the_server_cannot_find_its_way_to(engine: str, key: str, source: SourceMaker) -> None:
     """A write never ends in "not found", which would be tried again for ever."""

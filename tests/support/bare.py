@@ -9,7 +9,7 @@ Nothing runs on after the context is left.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -188,6 +188,15 @@ class BareMount:
         """Until the store has everything that programs closed."""
         self.mount.publisher.seal_below("")
         await self.mount.journal.settle("", PATIENCE)
+
+
+MAKERS: dict[str, Callable[[BareMount, str], Awaitable[object]]] = {
+    "create": BareMount.create,
+    "mkdir": BareMount.mkdir,
+    "symlink": lambda m, path: m.symlink(path, b"target"),
+    "rename": lambda m, path: m.rename("s", path),
+}
+"""The ways to make a name; the last one needs a file `s` in the mount."""
 
 
 @asynccontextmanager

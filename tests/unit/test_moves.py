@@ -34,3 +34,10 @@ def test_versions_are_told_apart() -> None:
     moves = Whereabouts()
     moves.note(_at("a", "v1"), _at("b", "v2"))
     assert moves.of(_at("a", "v2")) == _at("a", "v2")
+
+
+def test_what_is_written_again_under_its_own_key_is_there() -> None:
+    moves = Whereabouts()
+    moves.note(_at("a"), _at("b"))
+    moves.forget(_at("a"))
+    assert moves.of(_at("a")) == _at("a")

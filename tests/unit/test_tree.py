@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from storemount.stores.base import Artifact, Child
@@ -170,3 +172,16 @@ def test_what_a_program_set_stays_when_somebody_else_rewrites_the_object(tree: T
     renewed = adopt(tree, file("f", "v2"))
     assert renewed is not None
     assert (renewed.own.mode, renewed.own.mtime_ns) == (0o600, None)
+
+
+def test_S8_a_tree_deeper_than_the_interpreters_stack_is_walked_and_detached(tree: Tree) -> None:
+    """The drain walks it all."""
+    top = node = tree.add(tree.root, "d", directory=True)
+    for _ in range(3 * sys.getrecursionlimit()):
+        node = tree.add(node, "d", directory=True)
+    deepest = tree.add(node, "f")
+    assert deepest.path.endswith("/d/f")
+    assert deepest in tree.below(tree.root)
+    tree.unlink(top)
+    assert not deepest.attached
+    assert len(tree) == 1
