@@ -54,11 +54,25 @@ class RemoteStore:
                 raise MissingStore(f"{self.uri} does not exist") from error
             await self._call("", "ls", bucket, detail=True)
 
+    async def _confirm_root(self) -> None:
+        """An absent key is only an absent key while the root is there (an unmounted disk is not an empty store, S3). In an object store
+        nothing is there but keys."""
+        if self._files.asynchronous:
+            return
+        try:
+            await self._call("", "info", self._base.rstrip("/") or self._files.root)
+        except (NotFound, NotADirectory) as error:
+            raise MissingStore(f"{self.uri} has gone") from error
+
     async def stat(self, key: str) -> Child:
         name = key.rpartition("/")[2]
         if _is_partial(name):
             raise NotFound(key)
-        info = await self._info(key)
+        try:
+            info = await self._info(key)
+        except NotFound:
+            await self._confirm_root()
+            raise
         return Child(name, None if is_directory(info) else artifact_of(key, info))
 
     async def _info(self, key: str) -> dict[str, Any]:
@@ -85,6 +99,7 @@ class RemoteStore:
         try:
             infos = await self._call(prefix, "ls", path, detail=True)
         except (NotFound, NotADirectory):
+            await self._confirm_root()
             return []
         rows = [_row(prefix, path, info) for info in infos]
         return [row for row in rows if not _is_partial(row.name)]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from contextlib import aclosing, suppress
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import pytest
 import trio
@@ -405,4 +408,19 @@ async def test_s3_a_missing_folder_is_a_missing_store(flavor: str, tmp_path: obj
     store = open_store(StoreSpec("test", flavor, f"file://{tmp_path}/nowhere"))
     with pytest.raises(MissingStore):
         await store.check()
+    await store.aclose()
+
+
+@pytest.mark.parametrize("flavor", ["local", "custom"])
+async def test_s3_a_folder_that_goes_is_a_missing_store_and_not_an_empty_one(flavor: str, tmp_path: Path) -> None:
+    """As when its disk is unmounted."""
+    os.mkdir(tmp_path / "root")
+    store = open_store(StoreSpec("test", flavor, f"file://{tmp_path}/root"))
+    await store.check()
+    with pytest.raises(NotFound):
+        await store.stat("key")
+    os.rmdir(tmp_path / "root")
+    for call in (partial(store.stat, "key"), partial(rows, store, ""), partial(rows, store, "d/")):
+        with pytest.raises(MissingStore):
+            await call()
     await store.aclose()
