@@ -51,7 +51,7 @@ class BlockReader:
     def __init__(self, artifact: Artifact, blocks: BlockCache) -> None:
         self.artifact = artifact
         self._blocks = blocks
-        self._window = Window(artifact.size, fits=artifact.size <= blocks.capacity // 2)
+        self._window = Window(artifact.size, fits=artifact.size <= blocks.capacity * 5 // 8)
 
     async def read(self, start: int, stop: int) -> Buffer:
         size = self._window.note(start, stop)

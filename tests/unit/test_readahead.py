@@ -104,3 +104,12 @@ def test_a_file_read_everywhere_is_fetched_whole_when_it_fits() -> None:
     assert sizes[True][0] == SMALLEST
     assert sizes[True][-1] == LARGEST
     assert LARGEST not in sizes[False]
+
+
+def test_the_rest_of_a_file_read_everywhere_comes_by_itself_a_little_at_a_time() -> None:
+    dice, window, named = random.Random(4), Window(64 * MIB), []
+    for _ in range(40):
+        start = dice.randrange(64) * MIB
+        window.note(start, start + 4096)
+        named += _ahead(window, start + 4096, room=2 * LARGEST)
+    assert sorted(start for start, stop in named if stop - start == LARGEST) == list(range(0, 64 * MIB, LARGEST))
