@@ -10,9 +10,7 @@ Invariants:
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable
 
 import trio
 
@@ -20,31 +18,22 @@ from storemount.catalog import Catalog
 from storemount.config import MountSettings
 from storemount.errors import (
     AlreadyExists,
-    Changed,
     InvalidName,
     IsADirectory,
     NameTooLong,
     NotADirectory,
     NotEmpty,
     NotFound,
-    StoreMountError,
     Unavailable,
 )
 from storemount.files import Files
 from storemount.publish import Publisher
 from storemount.stores.base import EMPTY, Artifact, ArtifactStore, is_partial
 from storemount.stores.moves import Whereabouts
+from storemount.stores.relocation import Relocation
 from storemount.tree import Node, Tree, mappable
 from storemount.writeback.journal import Change, Journal, Kind, State
 from storemount.writeback.staging import Staging
-
-log = logging.getLogger(__name__)
-
-CLEARED = 3
-"""Attempts to delete the old names of a move."""
-
-COPIES = 32
-"""Server-side copies in flight while a directory moves."""
 
 
 class Namespace:
@@ -69,6 +58,7 @@ class Namespace:
         self._moves = moves
         self._staging = staging
         self._settings = settings
+        self._relocation = Relocation(store)
 
     # create
 
@@ -302,9 +292,10 @@ class Namespace:
             await self._store.rename(change.key + slash, change.to + slash)
             pairs = self._renamed(node, change.key, change.to)
         elif directory:
-            pairs = await self._move_below(change.key + "/", change.to + "/", replaces=self._tree.find(change.to) is not None)
+            replaces = self._tree.find(change.to) is not None
+            pairs = await self._relocation.directory(change.key + "/", change.to + "/", replaces=replaces)
         else:
-            pairs = await self._move_one(node, change.to)
+            pairs = await self._relocation.file(node.artifact, change.to) if node.artifact is not None else {}
         self._moved(change, pairs)
 
     def _renamed(self, node: Node, key: str, to: str) -> dict[Artifact, Artifact]:
@@ -315,66 +306,6 @@ class Namespace:
             if old is not None and (old.key == key or old.key.startswith(key + "/")):
                 pairs[old] = Artifact(to + old.key[len(key) :], old.version, old.size, old.mtime_ns, old.mode)
         return pairs
-
-    async def _move_one(self, node: Node, to: str) -> dict[Artifact, Artifact]:
-        old = node.artifact
-        if old is None:
-            return {}
-        new = await self._store.copy(old, to)
-        await self._clear([old.key])
-        return {old: new}
-
-    async def _move_below(self, prefix: str, to: str, *, replaces: bool) -> dict[Artifact, Artifact]:
-        """Copy everything below `prefix`, in parallel, then delete it: at any moment every file is whole under one key or both.
-
-        replaces: `to` is an empty directory already, and stays one when this fails.
-        """
-        pairs: dict[Artifact, Artifact] = {}
-        limit = trio.CapacityLimiter(COPIES)
-
-        async def copy(old: Artifact) -> None:
-            async with limit:
-                try:
-                    pairs[old] = await self._copy(old, to + old.key[len(prefix) :])
-                except NotFound as error:
-                    raise Changed(old.key) from error
-
-        try:
-            await self._store.write(to, EMPTY)
-            async with aclosing(self._store.list(prefix, recursive=True)) as pages:
-                async for page in pages:
-                    await _each(copy, [child.artifact for child in page if child.artifact is not None])
-        except Exception:
-            made = {to, *(new.key for new in pairs.values())} - ({to} if replaces else set())
-            await self._take_back(sorted(made))
-            raise
-        await self._clear([*(old.key for old in pairs), prefix])
-        return pairs
-
-    async def _clear(self, keys: Sequence[str]) -> None:
-        """Delete the old names of a move. Every copy has been made, so there is no way back: what cannot be deleted is named."""
-        for attempt in range(CLEARED):
-            try:
-                await self._store.delete(keys)
-            except StoreMountError as error:
-                if attempt + 1 == CLEARED or not error.transient:
-                    log.warning("moved, but %d old names could not be deleted and will be seen again: %s (%s)", len(keys), keys[0], error)
-                    return
-                await trio.sleep(2**attempt)
-            else:
-                return
-
-    async def _take_back(self, copies: Sequence[str]) -> None:
-        """The move has failed before anything was deleted: the old names are whole, and the new ones should not be seen."""
-        try:
-            await self._store.delete(copies)
-        except StoreMountError as error:
-            log.warning("a directory move failed, and copies of it stay: %s (%s)", ", ".join(copies[:5]), error)
-
-    async def _copy(self, old: Artifact, to: str) -> Artifact:
-        if to.endswith("/") and "//" not in to and not old.size:
-            return await self._store.write(to, EMPTY)
-        return await self._store.copy(old, to)
 
     def _moved(self, change: Change, pairs: dict[Artifact, Artifact]) -> None:
         """The store has moved it: now the tree, the waiting puts and the open handles follow, in one step."""
@@ -395,20 +326,3 @@ class Namespace:
             node.folder.marked = True
         if replaced is not None:
             self._publisher.abandon(replaced)
-
-
-async def _each(call: Callable[[Artifact], Awaitable[None]], artifacts: Sequence[Artifact]) -> None:
-    """`call` for all of them at once; the first failure, by itself."""
-    failures: list[Exception] = []
-
-    async def one(artifact: Artifact) -> None:
-        try:
-            await call(artifact)
-        except Exception as error:
-            failures.append(error)
-
-    async with trio.open_nursery() as nursery:
-        for artifact in artifacts:
-            nursery.start_soon(one, artifact)
-    if failures:
-        raise failures[0]

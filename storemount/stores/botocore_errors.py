@@ -7,11 +7,11 @@ Invariants: the errno of s3fs's exceptions is never trusted (it is often None); 
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 
 from storemount.errors import Corrupt, Denied, Invalid, InvalidName, StoreMountError, TimedOut, Unavailable, Unreachable
 from storemount.stores.s3errors import s3_error
+from storemount.stores.translation import translated
 
 
 def translate(error: Exception, what: str) -> StoreMountError:
@@ -43,12 +43,6 @@ def _kinds() -> list[tuple[tuple[type[BaseException], ...], type[StoreMountError
     ]
 
 
-@contextlib.contextmanager
-def named(what: str) -> Iterator[None]:
+def named(what: str) -> AbstractContextManager[None]:
     """Exceptions of the client libraries leave under the names of `errors`."""
-    try:
-        yield
-    except StoreMountError:
-        raise
-    except Exception as error:
-        raise translate(error, what) from error
+    return translated(translate, what)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any
 
@@ -29,6 +30,7 @@ from storemount.errors import (
     Unsupported,
 )
 from storemount.stores.base import Artifact
+from storemount.stores.translation import translated
 
 _VERSIONS = ("generation", "ETag", "etag", "e_tag", "VersionId", "sha", "md5Hash", "md5")
 _TIMES = ("mtime", "LastModified", "last_modified", "updated", "modified", "modify", "created")
@@ -72,13 +74,12 @@ def _time(info: Mapping[str, Any]) -> int:
     return int(told * 1_000_000_000) if isinstance(told, (int, float)) else 0
 
 
-@contextlib.contextmanager
-def named(what: str) -> Iterator[None]:
-    """A file system's exceptions leave under the names of `errors`; what nobody knows is `Unavailable`."""
-    try:
-        yield
-    except StoreMountError:
-        raise
-    except Exception as error:
-        kind = next((kind for types, kind in _FAILURES if isinstance(error, types)), Unavailable)
-        raise kind(f"{what}: {' '.join(str(error).split()) or type(error).__name__}") from error
+def translate(error: Exception, what: str) -> StoreMountError:
+    """A file system's exception under the names of `errors`; what nobody knows is `Unavailable`."""
+    kind = next((kind for types, kind in _FAILURES if isinstance(error, types)), Unavailable)
+    return kind(f"{what}: {' '.join(str(error).split()) or type(error).__name__}")
+
+
+def named(what: str) -> AbstractContextManager[None]:
+    """Exceptions of a file system leave under the names of `errors`."""
+    return translated(translate, what)

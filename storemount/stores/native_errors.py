@@ -8,9 +8,8 @@ No message carries the client's back-trace.
 
 from __future__ import annotations
 
-import contextlib
 import re
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 
 from storemount.errors import (
     Changed,
@@ -27,6 +26,7 @@ from storemount.errors import (
     Unsupported,
 )
 from storemount.stores.s3errors import s3_error
+from storemount.stores.translation import translated
 
 _KINDS: dict[str, type[StoreMountError]] = {
     "NotFound": NotFound,
@@ -68,15 +68,9 @@ def translate(error: Exception, what: str) -> StoreMountError:
     return kind(f"{what}: {_first_line(text)}")
 
 
-@contextlib.contextmanager
-def named(what: str) -> Iterator[None]:
+def named(what: str) -> AbstractContextManager[None]:
     """Exceptions of OpenDAL leave under the names of `errors`. Nothing but OpenDAL may be called in such a block."""
-    try:
-        yield
-    except StoreMountError:
-        raise
-    except Exception as error:
-        raise translate(error, what) from error
+    return translated(translate, what)
 
 
 def _status(text: str) -> int:
