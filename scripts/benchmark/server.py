@@ -7,6 +7,7 @@ What it is not: a counter for other servers; where there is no log there are no 
 from __future__ import annotations
 
 import os
+import random
 import re
 import socket
 import subprocess
@@ -61,12 +62,12 @@ def _endpoint(work: Path) -> Iterator[Endpoint]:
 
 
 def _free_port() -> int:
-    """A port that is free together with the next one."""
+    """A port that is free together with the next one, and not of the range from which the kernel takes those of outgoing connections."""
     while True:
+        port = random.randrange(20_000, 32_000)
         with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port: int = first.getsockname()[1]
             try:
+                first.bind(("127.0.0.1", port))
                 second.bind(("127.0.0.1", port + 1))
             except OSError:
                 continue
