@@ -12,6 +12,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +20,17 @@ import trio
 
 from storemount.assembly import Mount
 from storemount.control import VERSION, address
-from storemount.writeback.journal import Change, Kind, State
+from storemount.writeback.change import Change, Kind, State
 
 LINE = 4096
 PULSE = 0.1
+NOT_SENT = "not sent yet"
 
 log = logging.getLogger(__name__)
 
 
 def _pending_bytes(changes: list[Change]) -> int:
-    return sum(change.node.size for change in changes if change.kind is Kind.PUT)
+    return sum(change.staged.size for change in changes if change.staged is not None)
 
 
 def _resident() -> int:
@@ -37,13 +39,14 @@ def _resident() -> int:
 
 
 def left(mount: Mount) -> list[dict[str, Any]]:
-    """What the store does not have: path, the last error, where its bytes are kept, and whether all of them are there (`whole`); a file
-    edited in place holds only what was written until it is sent."""
+    """What the store does not have: path, kind, the last error, whether it was refused for good, where its bytes are kept, and whether all
+    of them are there (`whole`); a file edited in place holds only what was written until it is sent."""
     rows = []
     for change in mount.journal:
-        kept = change.sealed or change.node.staged
+        row = {"path": change.key, "kind": change.kind.value, "to": change.to, "refused": change.state is State.REFUSED}
+        kept = change.staged
         place = {"kept": kept.path, "whole": kept.whole} if kept is not None else {"kept": None, "whole": False}
-        rows.append({"path": change.key, "error": str(change.error or "not sent yet"), **place})
+        rows.append({**row, "error": str(change.error or NOT_SENT), **place})
     return rows
 
 
@@ -126,7 +129,8 @@ class Answers:
             {
                 **self._facts,
                 **self._progress(),
-                "failed": [row for row in left(self._mount) if row["error"] != "not sent yet"],
+                "conflicts": [asdict(conflict) for conflict in self._mount.conflicts.seen],
+                "failed": [row for row in left(self._mount) if row["error"] != NOT_SENT],
                 "cache_bytes": blocks.held,
                 "cache_cap": blocks.capacity,
                 "hits": blocks.hits,

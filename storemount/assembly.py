@@ -7,22 +7,32 @@ What it is not: a daemon: no kernel, no signals; tests assemble a mount over any
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import trio
 
+from storemount.application import Application
 from storemount.cache.blocks import BlockCache, Buffer, Fetch
 from storemount.catalog import Catalog
-from storemount.config import MountSettings
+from storemount.config import MountSettings, boot
+from storemount.conflicts import Conflicts
 from storemount.errors import Changed
 from storemount.files import Files
 from storemount.fs import FileSystem
 from storemount.namespace import Namespace
 from storemount.publish import Publisher
+from storemount.readers import Readers
+from storemount.recovery import Recovery
 from storemount.stores.base import Artifact, ArtifactStore
 from storemount.stores.moves import Whereabouts
 from storemount.tree import Tree
-from storemount.writeback.journal import Journal, Kind
+from storemount.writeback.change import Kind
+from storemount.writeback.durability import Durability
+from storemount.writeback.journal import Journal
+from storemount.writeback.ledger import Ledger
+from storemount.writeback.record import Record
+from storemount.writeback.slot import JOURNAL
 from storemount.writeback.staging import Staging
 from storemount.writeback.worker import Bell, Worker
 from storemount.xattrs import Xattrs
@@ -30,44 +40,49 @@ from storemount.xattrs import Xattrs
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """The parts that somebody outside has a reason to talk to."""
+    """The parts that somebody outside has a reason to talk to. `taken_up`: changes that an earlier daemon had left."""
 
     fs: FileSystem
     tree: Tree
     catalog: Catalog
     blocks: BlockCache
     journal: Journal
+    ledger: Ledger
     publisher: Publisher
     staging: Staging
     worker: Worker
+    durability: Durability
+    conflicts: Conflicts
+    taken_up: int
 
 
-def assemble(store: ArtifactStore, settings: MountSettings, staging_folder: Path, nursery: trio.Nursery) -> Mount:
-    """The parts over `store`; `nursery` is where fetches and listings live. The caller runs `worker.run`."""
+def assemble(store: ArtifactStore, settings: MountSettings, folder: Path, identity: str, nursery: trio.Nursery) -> Mount:
+    """The parts over `store`, with the journal and the staged files in `folder`; `identity` names the store in the journal.
+
+    `nursery` is where fetches and listings live. The caller runs `worker.run` and `durability.run`, and closes the ledger. Raises
+    Unusable (the journal), OSError.
+    """
     tree = Tree(real_directories=store.traits.real_directories)
     moves = Whereabouts()
     bell = Bell()
-    journal = Journal(bell.ring)
-    staging = Staging(staging_folder)
+    ledger = Ledger(folder / JOURNAL, store=identity, boot=boot())
+    record = Record(ledger, lazy=store.traits.lazy)
+    journal = Journal(bell.ring, record, first=ledger.rows[-1].id + 1 if ledger.rows else 1)
+    staging = Staging(folder)
+    durability = Durability(journal, record, ledger, folder, partial(store.sync, ""), immediate=settings.durability == "power")
     blocks = BlockCache(_following(store, moves), settings.cache_size, nursery)
-    publisher = Publisher(tree, store, journal, moves, settings)
-    files = Files(tree, store, blocks, staging, publisher, moves)
+    readers = Readers(store, blocks, staging, moves)
+    conflicts = Conflicts(tree, store, journal, readers)
+    publisher = Publisher(tree, store, journal, durability, moves, conflicts, settings)
+    files = Files(tree, store, blocks, readers, staging, publisher, moves)
     catalog = Catalog(tree, store, journal, settings.ttl, nursery)
-    namespace = Namespace(tree, catalog, files, store, journal, publisher, moves, staging, settings)
-    worker = Worker(
-        journal,
-        bell,
-        {
-            Kind.PUT: publisher.put,
-            Kind.DELETE: namespace.delete,
-            Kind.MOVE: namespace.move,
-            Kind.MKDIR: namespace.make_marker,
-            Kind.RMDIR: namespace.delete_marker,
-        },
-        settings.uploads,
-    )
-    fs = FileSystem(tree, catalog, namespace, files, publisher, store, Xattrs(store.uri), settings)
-    return Mount(fs, tree, catalog, blocks, journal, publisher, staging, worker)
+    namespace = Namespace(tree, catalog, files, store, journal, publisher, staging, settings)
+    application = Application(tree, store, readers, moves, settings.ttl)
+    appliers = {Kind.PUT: publisher.put, Kind.MOVE: application.move, Kind.MKDIR: application.make_marker}
+    worker = Worker(journal, bell, appliers, application.remove, publisher.failed, settings.uploads)
+    taken_up = Recovery(tree, journal, ledger, staging, readers, store).read_back()
+    fs = FileSystem(tree, catalog, namespace, files, publisher, journal, durability, store, Xattrs(store.uri), settings)
+    return Mount(fs, tree, catalog, blocks, journal, ledger, publisher, staging, worker, durability, conflicts, taken_up)
 
 
 def _following(store: ArtifactStore, moves: Whereabouts) -> Fetch:

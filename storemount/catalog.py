@@ -56,6 +56,14 @@ class _Question:
     error: Exception | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a directory is: its name in the mount, and its key in the store, which differ while a move is pending."""
+
+    path: str
+    key: str
+
+
 class Entries:
     """An open directory: its nodes by position, each as soon as it is known; last those that the store does not have yet."""
 
@@ -121,7 +129,9 @@ class Catalog:
         now = trio.current_time()
         node = folder.children.get(name)
         if node is not None:
-            return self.fresh(node), node
+            return folder.unborn or self.fresh(node), node
+        if folder.unborn or name in folder.leaving:
+            return True, None
         return now < folder.listed_until or now < folder.absent.get(name, -1.0), None
 
     def fresh(self, node: Node) -> bool:
@@ -159,28 +169,30 @@ class Catalog:
 
     async def _stat(self, parent: Node, name: str) -> Node | None:
         while True:
-            path = await self._settled_path(parent)
+            place = await self._place(parent)
             with self._tree.question() as began:
                 until = trio.current_time() + self._ttl
                 try:
-                    child = await self._store.stat(f"{path}/{name}" if path else name)
+                    child = await self._store.stat(f"{place.key}/{name}" if place.key else name)
                 except NotFound:
                     child = None
-                if self._has_moved(parent, path):
+                if self._has_moved(parent, place):
                     continue
                 if child is None:
                     return self._tree.adopt_absence(parent, name, began=began, until=until)
                 return self._tree.adopt(parent, child, began=began, fresh_until=until)
 
-    async def _settled_path(self, parent: Node) -> str:
-        """The directory's key, once no move is under way that would change it: half of what is below would be found."""
-        while (move := self._journal.moving(parent.path)) is not None:
+    async def _place(self, parent: Node) -> _Place:
+        """Where the store has this directory. A store that renames in one step is not asked in the middle of it."""
+        while self._store.traits.rename and (move := self._journal.moving(parent.path)) is not None:
             await move.turn.wait()
-        return parent.path
+        return _Place(parent.path, self._journal.origin(parent.path))
 
-    def _has_moved(self, parent: Node, path: str) -> bool:
-        """Whether an answer about `path` says nothing about this directory, because a move began or ended meanwhile."""
-        return not parent.attached or parent.path != path or self._journal.moving(path) is not None
+    def _has_moved(self, parent: Node, place: _Place) -> bool:
+        """Whether an answer about `place` says nothing about this directory, because it has moved meanwhile, here or in the store."""
+        if not parent.attached or parent.path != place.path or self._journal.origin(place.path) != place.key:
+            return True
+        return self._store.traits.rename and self._journal.moving(place.path) is not None
 
     def _listing_pays(self, parent: Node) -> bool:
         now = trio.current_time()
@@ -195,7 +207,7 @@ class Catalog:
     def listing(self, parent: Node) -> Listing | None:
         """The listing under way, or a new one; None when the tree already knows the whole directory."""
         folder = _folder(parent)
-        if trio.current_time() < folder.listed_until:
+        if folder.unborn or trio.current_time() < folder.listed_until:
             return None
         listing = self._listings.get(parent.ino)
         if listing is None:
@@ -228,14 +240,14 @@ class Catalog:
 
     async def _pass(self, parent: Node, listing: Listing) -> bool:
         """One listing of the directory into the tree; whether it came to its end before the directory moved."""
-        path = await self._settled_path(parent)
+        place = await self._place(parent)
         with self._tree.question():
             began, until = self._tree.begin_listing(parent), trio.current_time() + self._ttl
             seen: set[str] = set()
             try:
-                async with aclosing(self._store.list(f"{path}/" if path else "")) as pages:
+                async with aclosing(self._store.list(f"{place.key}/" if place.key else "")) as pages:
                     async for page in pages:
-                        if self._has_moved(parent, path):
+                        if self._has_moved(parent, place):
                             return False
                         nodes = self._tree.adopt_page(parent, page, began=began, fresh_until=until)
                         seen.update(node.name for node in nodes)
@@ -244,9 +256,9 @@ class Catalog:
             except NotFound as error:
                 if not self._store.traits.real_directories:
                     # A flat store has no directory that could be missing: it is the bucket, or no store that answered.
-                    raise MissingStore(f"{self._store.uri}: the listing of {path!r} was not found") from error
+                    raise MissingStore(f"{self._store.uri}: the listing of {place.key!r} was not found") from error
                 seen.clear()
-            if self._has_moved(parent, path):
+            if self._has_moved(parent, place):
                 return False
             self._tree.adopt_end(parent, seen, began=began, listed_until=until)
             return True

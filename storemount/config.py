@@ -45,8 +45,9 @@ class MountSettings:
 
     ttl: how old a listing or an attribute may be (S3); infinite for an immutable store. cache_size: cap of the block cache in memory
     (S15). deadline: how long one request to the store may take (S14). upload_delay: how long a closed file waits for further changes
-    before it goes up. uploads: how many go up at once. drain_timeout: how long a stop waits for the queue (S8). file_mode and dir_mode
-    are permission bits shown for what the store does not say; umask is taken off them.
+    before it goes up. uploads: how many go up at once. drain_timeout: how long a stop waits for the queue (S8). durability: what a close
+    waits for (S7): "crash" (the journal), "power" (the disk under it) or "store". fsync: what an fsync waits for, "store" or "local" (the
+    disk). file_mode and dir_mode are permission bits shown for what the store does not say; umask is taken off them.
     """
 
     mountpoint: str
@@ -64,6 +65,8 @@ class MountSettings:
     upload_delay: float = 0.5
     uploads: int = 32
     drain_timeout: float = 3600.0
+    durability: str = "crash"
+    fsync: str = "store"
     log_file: str | None = None
     log_level: str = "warning"
     fuse_options: tuple[str, ...] = ()
@@ -114,6 +117,11 @@ def private_folder(path: Path) -> Path:
             ExitCode.BAD_CONFIGURATION, f"cannot make the folder {path}: {error.strerror}; choose another or mend its permissions"
         ) from error
     return path
+
+
+def boot() -> str:
+    """What tells this run of the kernel from the one before a power cut."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 def environment() -> Mapping[str, str]:

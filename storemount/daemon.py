@@ -11,7 +11,6 @@ Invariants:
 from __future__ import annotations
 
 import ctypes
-import json
 import logging
 import os
 import resource
@@ -26,22 +25,27 @@ from typing import Any
 import pyfuse3
 import trio
 
-from storemount.answers import Answers, left
+from storemount.answers import Answers
 from storemount.assembly import Mount, assemble
 from storemount.config import KIB, MountSettings, Places, private_folder
 from storemount.control import socket_path
-from storemount.errors import Denied, ExitCode, MissingStore, Refusal, StoreMountError, may_pass
+from storemount.errors import Denied, ExitCode, MissingStore, Refusal, StoreMountError
 from storemount.handshake import Handshake
 from storemount.logs import start_log
 from storemount.stores.base import ArtifactStore
 from storemount.stores.deadline import Deadlined
 from storemount.stores.flavors import StoreSpec, open_store
+from storemount.writeback.ledger import Unusable
+from storemount.writeback.slot import Slot, take
 
 MAX_TASKS = 200
 """Requests in work at once. A store that hangs holds its requests until their deadline; the others must still find a task."""
 
 READ_AHEAD_KIB = 1024
 LAST_WORDS = 2.0
+NAMED = 5
+"""Changes that a log line names of those that are left."""
+
 M_ARENA_MAX = -8
 M_MMAP_THRESHOLD = -3
 
@@ -99,25 +103,57 @@ class Daemon:
                 await store.aclose()
 
     async def _serve(self, store: ArtifactStore) -> ExitCode:
-        folder = self._staging_folder()
+        slot = self._slot(store)
+        try:
+            return await self._serve_from(slot, store)
+        finally:
+            slot.release()
+
+    async def _serve_from(self, slot: Slot, store: ArtifactStore) -> ExitCode:
         async with trio.open_nursery() as nursery:
-            mount = assemble(store, self._settings, folder, nursery)
+            try:
+                mount = assemble(store, self._settings, slot.folder, self._identity(store), nursery)
+            except (Unusable, ValueError) as error:
+                raise Refusal(ExitCode.JOURNAL_UNUSABLE, f"{error}; move {slot.folder} away to go on without what it holds") from error
+            if mount.taken_up:
+                log.info("took up %d changes that an earlier mount of %s had left", mount.taken_up, self._spec.path)
             drained = trio.Event()
             answers = Answers(socket_path(self._places, self._settings.mountpoint), mount, self._facts(store), drained)
             nursery.start_soon(mount.worker.run)
+            nursery.start_soon(mount.durability.run)
             await nursery.start(answers.serve)
             try:
-                await self._mounted(mount, store)
-                code = await self._drain(mount, store)
-            except BaseException:
-                if len(mount.journal):
-                    self._record(mount)
-                raise
+                await self._mounted(mount)
+                code = await self._drain(mount)
+            finally:
+                await self._close(mount)
             drained.set()
             await answers.idle(LAST_WORDS)
             nursery.cancel_scope.cancel()
-        await mount.staging.aclose()
         return code
+
+    async def _close(self, mount: Mount) -> None:
+        """What is left stays in the journal, safe from a power cut too."""
+        with trio.CancelScope(shield=True):
+            try:
+                await mount.durability.now()
+            except (OSError, StoreMountError) as error:
+                log.error("what is left may not survive a power cut: %s", error)
+        if len(mount.journal):
+            log.error("stopped with %d changes not in the store; the next mount of it takes them up: %s", len(mount.journal), _some(mount))
+        mount.ledger.close()
+
+    def _identity(self, store: ArtifactStore) -> str:
+        """What tells this store from every other, in the journal: its URI, and the server where that says nothing of it."""
+        return " ".join(filter(None, (store.uri, self._spec.attributes.get("endpoint"), self._spec.attributes.get("client_kwargs"))))
+
+    def _slot(self, store: ArtifactStore) -> Slot:
+        private_folder(self._places.runtime)
+        staging = private_folder(Path(self._settings.staging_dir) if self._settings.staging_dir else self._places.state / "staging")
+        try:
+            return take(staging, self._identity(store))
+        except OSError as error:
+            raise Refusal(ExitCode.JOURNAL_UNUSABLE, f"cannot use the staging folder {staging}: {error}") from error
 
     def _facts(self, store: ArtifactStore) -> dict[str, Any]:
         return {
@@ -129,18 +165,6 @@ class Daemon:
             "started": time.time(),
         }
 
-    def _staging_folder(self) -> Path:
-        """A folder of this daemon's own; one that a killed daemon left is never touched, only named."""
-        private_folder(self._places.runtime)
-        staging = private_folder(Path(self._settings.staging_dir) if self._settings.staging_dir else self._places.state / "staging")
-        stem = socket_path(self._places, self._settings.mountpoint).stem
-        for other in staging.glob(f"{stem}-*"):
-            if not any(other.iterdir()):
-                other.rmdir()
-            else:
-                log.warning("an earlier mount here was killed before its uploads ended; what it staged is kept in %s", other)
-        return private_folder(staging / f"{stem}-{os.getpid()}-{time.time_ns():x}")
-
     # the kernel's side
 
     def _options(self) -> set[str]:
@@ -149,7 +173,7 @@ class Daemon:
         options |= {"ro"} if self._settings.read_only else set()
         return options | set(self._settings.fuse_options)
 
-    async def _mounted(self, mount: Mount, store: ArtifactStore) -> None:
+    async def _mounted(self, mount: Mount) -> None:
         """Serve the kernel until somebody unmounts, or a signal says stop."""
         options = self._options()
         try:
@@ -160,7 +184,7 @@ class Daemon:
         mounted = True
         try:
             async with trio.open_nursery() as nursery:
-                await nursery.start(self._stop_on_signal, mount, store)
+                await nursery.start(self._stop_on_signal, mount)
                 nursery.start_soon(self._prove, handshake)
                 await pyfuse3.main(max_tasks=MAX_TASKS)
                 mounted = False
@@ -179,51 +203,32 @@ class Daemon:
         self._ready()
         log.info("mounted %s on %s", self._spec.path, self._settings.mountpoint)
 
-    async def _stop_on_signal(
-        self, mount: Mount, store: ArtifactStore, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-    ) -> None:
+    async def _stop_on_signal(self, mount: Mount, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             task_status.started()
             async for number in signals:
                 log.info("%s: unmounting", signal.Signals(number).name)
                 if not await trio.to_thread.run_sync(_unmount, self._settings.mountpoint, False):
                     log.info("programs still use %s; saving what they wrote, then leaving without them", self._settings.mountpoint)
-                    await self._drain(mount, store)
+                    await self._drain(mount)
                     await trio.to_thread.run_sync(_unmount, self._settings.mountpoint, True)
                     pyfuse3.terminate()
 
     # the queue
 
-    async def _drain(self, mount: Mount, store: ArtifactStore) -> ExitCode:
+    async def _drain(self, mount: Mount) -> ExitCode:
         """Wait until the store has everything, or nothing more can be done in time."""
         mount.publisher.seal_below("", all_closed=True)
         with trio.move_on_after(self._settings.drain_timeout):
-            await self._settle(mount)
-        if not len(mount.journal):
-            if store.traits.lazy:
-                await store.sync("")
-            return ExitCode.OK
-        self._record(mount)
-        return ExitCode.NOT_DRAINED
+            await mount.journal.drained()
+        return ExitCode.NOT_DRAINED if len(mount.journal) else ExitCode.OK
 
-    def _record(self, mount: Mount) -> None:
-        """Name what is left, beside its bytes."""
-        rows = left(mount)
-        record = mount.staging.folder / "left.json"
-        try:
-            record.write_text(json.dumps(rows, indent=1))
-        except OSError as error:
-            log.error("cannot write %s (%s); left are: %s", record, error.strerror, rows)
-        log.error("stopped with %d files not in the store; they are kept, see %s", len(rows), record)
 
-    async def _settle(self, mount: Mount) -> None:
-        """Until every row has gone, or those that are left were refused for good."""
-        while waiting := [change for change in mount.journal if change.error is None or may_pass(change.error)]:
-            for change in waiting:
-                mount.journal.hurry(change)
-            for change in waiting:
-                while not change.finished and (change.error is None or may_pass(change.error)):
-                    await change.turn.wait()
+def _some(mount: Mount) -> str:
+    """The first of what is left, for one line of a log."""
+    keys = [change.key for change in mount.journal]
+    more = f" and {len(keys) - NAMED} more" if len(keys) > NAMED else ""
+    return ", ".join(repr(key) for key in keys[:NAMED]) + more
 
 
 def _unmount(mountpoint: str, lazy: bool) -> bool:

@@ -159,6 +159,10 @@ class MissingStore(StoreMountError):
     errno = errno.EIO
 
 
+class Refused(StoreMountError):
+    """The store refused this change for good, when an earlier daemon asked; the message says how."""
+
+
 def errno_of(error: BaseException) -> int | None:
     """The errno a program is told for `error`; None for an exception nobody named (report EIO and log it)."""
     if isinstance(error, StoreMountError):
@@ -173,12 +177,46 @@ def may_pass(error: Exception | None) -> bool:
     return isinstance(error, StoreMountError) and error.transient
 
 
+def refused_for_good(error: Exception | None) -> bool:
+    """Whether the store has said no to this very change, and trying again by itself would only ask the same again (S16).
+
+    A failure that nobody named, a missing bucket and a local disk's own trouble are not a no.
+    """
+    return isinstance(error, _NO)
+
+
 EIO = errno.EIO
+ENOSPC = errno.ENOSPC
 ENOTCONN = errno.ENOTCONN
 """What the kernel says of a mount whose daemon is gone."""
 
 NO_KERNEL_COPY = frozenset({errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL})
 """How copy_file_range(2) says that it cannot share or copy between these two files."""
+
+NO_NOREPLACE = frozenset({errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP})
+"""How renameat2(2) says that this file system cannot refuse to replace."""
+
+NO_LINKS = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM})
+"""How link(2) says that this file system has no hard links, or that this file may not have another."""
+
+NO_LOCKS = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL})
+"""How flock(2) says that this file system has no locks."""
+
+_NO = (
+    Denied,
+    Forbidden,
+    NoSpace,
+    TooLarge,
+    NameTooLong,
+    InvalidName,
+    Invalid,
+    Unsupported,
+    ReadOnly,
+    Changed,
+    AlreadyExists,
+    NotADirectory,
+    IsADirectory,
+)
 
 _OF_THE_DISK: dict[int, type[StoreMountError]] = {
     errno.ENOENT: NotFound,
@@ -216,6 +254,7 @@ class ExitCode(enum.IntEnum):
     NOT_MOUNTED = 10
     BUSY = 11
     NOT_DRAINED = 12
+    JOURNAL_UNUSABLE = 13
 
 
 class Refusal(Exception):

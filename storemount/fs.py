@@ -3,66 +3,38 @@
 What it is: the glue between pyfuse3 and the mount.
 What it is not: a place for semantics; each verb is a few lines.
 Invariants:
-- Nothing but FUSEError leaves a verb: any other exception would end the mount. The decorator makes that so, here and once.
-- A reply that gives the kernel a node adds one to its lookups.
-- Times given to the kernel end when the answer they came from stops being fresh (S3).
+- Nothing but FUSEError leaves a verb (`verbs`).
+- A verb that changes something is `changing`: the journal has it before the program hears of it.
 """
 
 from __future__ import annotations
 
-import functools
 import itertools
-import logging
 import os
 import stat
 import time
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+from collections.abc import Sequence
+from typing import cast
 
 import pyfuse3
-import trio
-from pyfuse3 import EntryAttributes, FileInfo, FUSEError, ReaddirToken, RequestContext, SetattrFields, StatvfsData
+from pyfuse3 import EntryAttributes, FileInfo, ReaddirToken, RequestContext, SetattrFields, StatvfsData
 
 from storemount.catalog import Catalog, Entries
 from storemount.config import MountSettings
-from storemount.errors import EIO, BadHandle, Changed, Forbidden, Invalid, NameTooLong, NotADirectory, NotFound, errno_of
+from storemount.errors import BadHandle, Changed, Forbidden, Invalid, NameTooLong, NotADirectory, NotFound
 from storemount.files import Files, OpenFile
 from storemount.namespace import Namespace
 from storemount.publish import Publisher
+from storemount.replies import Replies
 from storemount.stores.base import ArtifactStore, Capacity
 from storemount.tree import MAX_SEGMENT, Node, Tree
+from storemount.verbs import changing, kernel_op
+from storemount.writeback.durability import Durability
+from storemount.writeback.journal import Journal
 from storemount.xattrs import Xattrs
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
-BLOCK = 512
-FOREVER = 1e9
 ANYTHING = Capacity(total=1 << 50, free=1 << 50, files=1 << 40, files_free=1 << 40)
 """What `df` shows for a store without a notion of room: 1 PiB."""
-
-log = logging.getLogger(__name__)
-
-
-def kernel_op(
-    verb: Callable[Concatenate[FileSystem, P], Coroutine[Any, Any, R]],
-) -> Callable[Concatenate[FileSystem, P], Coroutine[Any, Any, R]]:
-    """The one place where failures become errno."""
-
-    @functools.wraps(verb)
-    async def run(self: FileSystem, *args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return await verb(self, *args, **kwargs)
-        except Exception as error:
-            number = errno_of(error)
-            if number is None:
-                log.exception("%s failed in a way nobody named", verb.__name__)
-                number = EIO
-            elif number == EIO:
-                log.warning("%s failed: %s: %s", verb.__name__, type(error).__name__, error)
-            raise FUSEError(number) from error
-
-    return cast("Callable[Concatenate[FileSystem, P], Coroutine[Any, Any, R]]", run)
 
 
 class FileSystem(pyfuse3.Operations):
@@ -78,6 +50,8 @@ class FileSystem(pyfuse3.Operations):
         namespace: Namespace,
         files: Files,
         publisher: Publisher,
+        journal: Journal,
+        durability: Durability,
         store: ArtifactStore,
         xattrs: Xattrs,
         settings: MountSettings,
@@ -88,15 +62,20 @@ class FileSystem(pyfuse3.Operations):
         self._namespace = namespace
         self._files = files
         self._publisher = publisher
+        self._journal = journal
+        self._durability = durability
         self._store = store
         self._xattrs = xattrs
         self._settings = settings
-        self._started_ns = time.time_ns()
+        self._replies = Replies(settings)
         self._numbers = itertools.count(1)
         self._open: dict[int, OpenFile] = {}
         self._directories: dict[int, Entries] = {}
-        self._uid = os.getuid() if settings.uid is None else settings.uid
-        self._gid = os.getgid() if settings.gid is None else settings.gid
+
+    async def keep_promises(self) -> None:
+        """What was changed until now outlives the daemon, or with `--durability power` a power cut. Raises OSError (ENOSPC)."""
+        if self._journal.commit() and self._durability.immediate:
+            await self._durability.now()
 
     # finding
 
@@ -120,59 +99,6 @@ class FileSystem(pyfuse3.Operations):
             raise BadHandle(str(fh))
         return file
 
-    # replies
-
-    def _attributes(self, node: Node) -> EntryAttributes:
-        own, artifact = node.attributes, node.artifact
-        entry = EntryAttributes()
-        entry.st_ino = node.ino
-        entry.st_mode = node.kind | self._permissions(node)
-        entry.st_nlink = (2 if node.folder is not None else 1) if node.attached else 0
-        entry.st_uid = own.uid if own is not None and own.uid is not None else self._uid
-        entry.st_gid = own.gid if own is not None and own.gid is not None else self._gid
-        entry.st_size = node.size
-        entry.st_blksize = 1 << 20
-        entry.st_blocks = (node.size + BLOCK - 1) // BLOCK
-        mtime = artifact.mtime_ns if artifact is not None else self._started_ns
-        if own is not None:
-            mtime = own.mtime_ns if own.mtime_ns is not None else mtime
-            entry.st_atime_ns = own.atime_ns if own.atime_ns is not None else mtime
-            entry.st_ctime_ns = own.ctime_ns if own.ctime_ns is not None else mtime
-        else:
-            entry.st_atime_ns = entry.st_ctime_ns = mtime
-        entry.st_mtime_ns = mtime
-        entry.attr_timeout = entry.entry_timeout = self._remaining(node)
-        return entry
-
-    def _permissions(self, node: Node) -> int:
-        if node.attributes is not None and node.attributes.mode is not None:
-            return node.attributes.mode
-        if node.is_symlink:
-            return 0o777
-        if node.artifact is not None and node.artifact.mode is not None:
-            return stat.S_IMODE(node.artifact.mode)
-        bits = self._settings.dir_mode if node.folder is not None else self._settings.file_mode
-        return bits & ~self._settings.umask
-
-    def _remaining(self, node: Node) -> float:
-        if node.pinned or node.ino == pyfuse3.ROOT_INODE:
-            return min(self._settings.ttl, FOREVER)
-        return min(max(0.0, node.fresh_until - trio.current_time()), FOREVER)
-
-    def _given(self, node: Node) -> EntryAttributes:
-        """A reply that makes the kernel hold the node."""
-        node.lookups += 1
-        return self._attributes(node)
-
-    def _absence(self, parent: Node, name: str) -> EntryAttributes:
-        """There is no such name, and for how long the kernel may believe it."""
-        assert parent.folder is not None
-        until = max(parent.folder.listed_until, parent.folder.absent.get(name, 0.0))
-        entry = EntryAttributes()
-        entry.st_ino = 0
-        entry.entry_timeout = min(max(0.0, until - trio.current_time()), FOREVER)
-        return entry
-
     # names
 
     @kernel_op
@@ -183,7 +109,7 @@ class FileSystem(pyfuse3.Operations):
         holds, node = self._catalog.known(parent, text)
         if not holds:
             node = await self._catalog.find(parent, text)
-        return self._given(node) if node is not None else self._absence(parent, text)
+        return self._replies.given(node) if node is not None else self._replies.absence(parent, text)
 
     async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
         for ino, lookups in inode_list:
@@ -191,9 +117,9 @@ class FileSystem(pyfuse3.Operations):
 
     @kernel_op
     async def getattr(self, inode: int, ctx: RequestContext) -> EntryAttributes:
-        return self._attributes(self._node(inode))
+        return self._replies.attributes(self._node(inode))
 
-    @kernel_op
+    @changing
     async def setattr(
         self, inode: int, attr: EntryAttributes, fields: SetattrFields, fh: int | None, ctx: RequestContext
     ) -> EntryAttributes:
@@ -211,7 +137,8 @@ class FileSystem(pyfuse3.Operations):
         own.atime_ns = attr.st_atime_ns if fields.update_atime else own.atime_ns
         own.mtime_ns = attr.st_mtime_ns if fields.update_mtime else own.mtime_ns
         own.ctime_ns = attr.st_ctime_ns if fields.update_ctime else time.time_ns()
-        return self._attributes(node)
+        self._publisher.described(node)
+        return self._replies.attributes(node)
 
     @kernel_op
     async def readlink(self, inode: int, ctx: RequestContext) -> bytes:
@@ -229,21 +156,22 @@ class FileSystem(pyfuse3.Operations):
         own.uid = ctx.uid if self._settings.uid is None else None
         own.gid = ctx.gid if self._settings.gid is None else None
         own.mtime_ns = own.ctime_ns = time.time_ns()
+        self._publisher.described(node)
         if node.parent is not None:
             self._changed(node.parent.ino)
-        return self._given(node)
+        return self._replies.given(node)
 
-    @kernel_op
+    @changing
     async def symlink(self, parent_inode: int, name: bytes, target: bytes, ctx: RequestContext) -> EntryAttributes:
         node = await self._namespace.make_symlink(self._folder(parent_inode), os.fsdecode(name), bytes(target))
         return self._owned(node, None, ctx)
 
-    @kernel_op
+    @changing
     async def mkdir(self, parent_inode: int, name: bytes, mode: int, ctx: RequestContext) -> EntryAttributes:
         node = await self._namespace.make_directory(self._folder(parent_inode), os.fsdecode(name))
         return self._owned(node, mode, ctx)
 
-    @kernel_op
+    @changing
     async def mknod(self, parent_inode: int, name: bytes, mode: int, rdev: int, ctx: RequestContext) -> EntryAttributes:
         if not stat.S_ISREG(mode):
             raise Forbidden("devices, pipes and sockets are not offered (S13)")
@@ -255,17 +183,17 @@ class FileSystem(pyfuse3.Operations):
     async def link(self, inode: int, new_parent_inode: int, new_name: bytes, ctx: RequestContext) -> EntryAttributes:
         raise Forbidden("hard links are not offered (S13)")
 
-    @kernel_op
+    @changing
     async def unlink(self, parent_inode: int, name: bytes, ctx: RequestContext) -> None:
         await self._namespace.remove(self._folder(parent_inode), os.fsdecode(name))
         self._changed(parent_inode)
 
-    @kernel_op
+    @changing
     async def rmdir(self, parent_inode: int, name: bytes, ctx: RequestContext) -> None:
         await self._namespace.remove_directory(self._folder(parent_inode), os.fsdecode(name))
         self._changed(parent_inode)
 
-    @kernel_op
+    @changing
     async def rename(
         self, parent_inode_old: int, name_old: bytes, parent_inode_new: int, name_new: bytes, flags: int, ctx: RequestContext
     ) -> None:
@@ -297,7 +225,7 @@ class FileSystem(pyfuse3.Operations):
         while (node := await entries.at(position)) is not None:
             position += 1
             if node.parent is entries.parent:
-                if not pyfuse3.readdir_reply(token, os.fsencode(node.name), self._attributes(node), position):
+                if not pyfuse3.readdir_reply(token, os.fsencode(node.name), self._replies.attributes(node), position):
                     return
                 node.lookups += 1
 
@@ -307,7 +235,7 @@ class FileSystem(pyfuse3.Operations):
 
     @kernel_op
     async def fsyncdir(self, fh: int, datasync: bool) -> None:
-        await self._publisher.saved(self._directories[fh].parent)
+        await self._saved(self._directories[fh].parent)
 
     # files
 
@@ -317,17 +245,17 @@ class FileSystem(pyfuse3.Operations):
         # A version is an inode, so pages the kernel has are right as long as the inode lives.
         return FileInfo(fh=fh, keep_cache=True)
 
-    @kernel_op
+    @changing
     async def create(self, parent_inode: int, name: bytes, mode: int, flags: int, ctx: RequestContext) -> tuple[FileInfo, EntryAttributes]:
         parent, text = self._folder(parent_inode), os.fsdecode(name)
         held = None if flags & os.O_EXCL else await self._catalog.find(parent, text)
         if held is not None and held.folder is None:
             # It appeared in the store after the kernel had looked.
-            return self._open_existing(held, flags), self._given(held)
+            return self._open_existing(held, flags), self._replies.given(held)
         node = await self._namespace.create(parent, text)
         return self._opened(node, flags), self._owned(node, mode, ctx)
 
-    @kernel_op
+    @changing
     async def open(self, inode: int, flags: int, ctx: RequestContext) -> FileInfo:
         return self._open_existing(self._node(inode), flags)
 
@@ -353,19 +281,30 @@ class FileSystem(pyfuse3.Operations):
         _clear_set_id(node)
         return self._files.write(node, offset, data)
 
-    @kernel_op
+    @changing
     async def flush(self, fh: int) -> None:
-        self._files.flush(self._file(fh))
+        file = self._file(fh)
+        await self._files.flush(file)
+        if file.writable and self._settings.durability == "store" and file.node.attached:
+            await self._publisher.saved(file.node)
 
     @kernel_op
     async def fsync(self, fh: int, datasync: bool) -> None:
         node = self._file(fh).node
         if node.attached:
-            await self._publisher.saved(node)
+            await self._saved(node)
 
-    @kernel_op
+    @changing
     async def release(self, fh: int) -> None:
         self._files.release(self._open.pop(fh))
+
+    async def _saved(self, node: Node) -> None:
+        """What fsync promises: the store has it, or with `--fsync local` the disk."""
+        if self._settings.fsync == "store":
+            await self._publisher.saved(node)
+        else:
+            self._publisher.promise_below(node)
+            await self._durability.now()
 
     # the rest
 

@@ -1,16 +1,14 @@
 """How we change names: create, make, remove, rename.
 
-What it is: the rules of POSIX for names, and the rows they put into the journal; and what those rows do when the worker applies them.
-What it is not: lookups (`catalog`), bytes (`files`), order and limits (`writeback`).
+What it is: the rules of POSIX for names, and the rows they put into the journal.
+What it is not: lookups (`catalog`), bytes (`files`), or what the rows do in the store (`application`).
 Invariants:
-- The store first, the tree second: a change that the store refuses leaves the names as the kernel believes them to be.
-- The end of a row is one step: the tree, the journal and the whereabouts change together, with no await between.
+- The tree and the journal change together, with no await between; the store follows in its own time. Until then what it still has under
+  a name that is gone is hidden.
 - A file the store does not have yet costs the store nothing to rename or to remove (S10).
 """
 
 from __future__ import annotations
-
-from collections.abc import Awaitable, Callable
 
 import trio
 
@@ -24,15 +22,13 @@ from storemount.errors import (
     NotADirectory,
     NotEmpty,
     NotFound,
-    Unavailable,
 )
 from storemount.files import Files
 from storemount.publish import Publisher
-from storemount.stores.base import EMPTY, Artifact, ArtifactStore, is_partial
-from storemount.stores.moves import Whereabouts
-from storemount.stores.relocation import Relocation
+from storemount.stores.base import Artifact, ArtifactStore, is_partial
 from storemount.tree import Node, Tree, mappable
-from storemount.writeback.journal import Change, Journal, Kind, State
+from storemount.writeback.change import Change, Kind, State
+from storemount.writeback.journal import Journal
 from storemount.writeback.staging import Staging
 
 
@@ -45,7 +41,6 @@ class Namespace:
         store: ArtifactStore,
         journal: Journal,
         publisher: Publisher,
-        moves: Whereabouts,
         staging: Staging,
         settings: MountSettings,
     ) -> None:
@@ -55,10 +50,8 @@ class Namespace:
         self._store = store
         self._journal = journal
         self._publisher = publisher
-        self._moves = moves
         self._staging = staging
         self._settings = settings
-        self._relocation = Relocation(store)
 
     # create
 
@@ -72,11 +65,10 @@ class Namespace:
     async def make_directory(self, parent: Node, name: str) -> Node:
         """A directory that persists though it is empty (S11)."""
         await self._must_be_free(parent, name)
-        await self._apply(Kind.MKDIR, parent, self._key(parent, name), self.make_marker)
         node = self._tree.add(parent, name, directory=True)
         assert node.folder is not None
-        node.folder.marked = True
-        node.fresh_until = node.folder.listed_until = trio.current_time() + self._settings.ttl
+        node.folder.marked = node.folder.unborn = True
+        self._journal.add(Kind.MKDIR, node, node.path, delay=self._settings.upload_delay)
         return node
 
     async def make_symlink(self, parent: Node, name: str, target: bytes) -> Node:
@@ -117,58 +109,63 @@ class Namespace:
         node = await self._must_exist(parent, name)
         if node.folder is not None:
             raise IsADirectory(name)
-        try:
-            await self._take_away(node)
-            while self._cancel_waiting(node) is not None:  # Somebody saved it meanwhile.
-                await self._take_away(node)
-        except BaseException:
-            self._files.forget_copy(node)
-            self._publisher.closed(node)
-            raise
+        self._take_away(node)
         self._tree.unlink(node)
         self._publisher.abandon(node)
 
-    async def _take_away(self, node: Node) -> None:
-        """Cancel what is only planned for this file, and delete what the store has."""
-        await self._stop_uploads(node)
-        if node.artifact is None and not node.covers:
-            return
-        await self._files.preserve(node)
-        await self._keep_directory(node)
-        await self._apply(Kind.DELETE, node, node.path, self.delete)
+    def _take_away(self, node: Node) -> None:
+        """Take back what is only planned for this file, and have deleted what the store has or may be getting."""
+        uncertain = self._cancel_waiting(node) or self._journal.running_put(node) is not None
+        if uncertain or self._is_in_store(node):
+            self._keep_directory(node)
+            self._remove_later(Kind.DELETE, node, None if uncertain else node.artifact)
 
-    async def _stop_uploads(self, node: Node) -> None:
-        """Take back this node's puts; one that is running is waited for, since what it sends cannot be recalled."""
-        while (running := self._cancel_waiting(node)) is not None:
-            await running.turn.wait()
+    def _remove_later(self, kind: Kind, node: Node, artifact: Artifact | None = None) -> None:
+        """What the store has under this node's name (`artifact`, when that is known) goes; from now on it is not seen."""
+        assert node.parent is not None
+        hides = (node.parent, node.name)
+        self._tree.hide(*hides)
+        change = self._journal.add(kind, node, node.path, artifact=artifact, hides=hides, delay=self._settings.upload_delay)
+        if node.opens:
+            change.displaced.append(node)
 
-    def _cancel_waiting(self, node: Node) -> Change | None:
-        """Take back this node's puts that are not running; the one that is."""
-        running = None
-        for change in self._journal.puts_of(node):
-            if change.state is State.RUNNING:
-                running = change
-            else:
-                self._journal.cancel(change)
-        return running
+    def _cancel_waiting(self, node: Node) -> bool:
+        """Take back this node's put that is not running; whether the store may have it all the same."""
+        change = self._journal.waiting_put(node)
+        if change is None:
+            return False
+        self._journal.cancel(change)
+        return change.uncertain
 
-    async def _keep_directory(self, node: Node) -> None:
+    def _keep_directory(self, node: Node) -> None:
         """The last file of a directory without a marker is about to go: the directory stays (S11)."""
         parent = node.parent
         if parent is None or parent.folder is None or parent.folder.marked:
             return
         stays = any(child is not node and self._is_in_store(child) for child in parent.folder.children.values())
         if not stays or trio.current_time() >= parent.folder.listed_until:
-            await self._apply(Kind.MKDIR, parent, parent.path, self.make_marker)
+            self._journal.add(Kind.MKDIR, parent, parent.path)
             parent.folder.marked = True
 
     async def remove_directory(self, parent: Node, name: str) -> None:
         """Remove an empty directory. Raises NotEmpty (hidden keys count), NotADirectory."""
         node = await self._must_exist(parent, name)
         await self._must_be_empty(node)
-        await self._keep_directory(node)
-        await self._apply(Kind.RMDIR, node, node.path, self.delete_marker)
+        made = self._unmade(node)
+        if made is not None:
+            self._journal.cancel(made)
+        else:
+            self._keep_directory(node)
+            self._remove_later(Kind.RMDIR, node)
         self._tree.unlink(node)
+
+    def _unmade(self, node: Node) -> Change | None:
+        """The mkdir of this directory, if it has not begun, and so nothing that lies below it either."""
+        assert node.folder is not None
+        if not node.folder.unborn:
+            return None
+        made = [change for change in self._journal.at(node.path) if change.kind is Kind.MKDIR and change.node is node]
+        return made[0] if made and not made[0].uncertain else None
 
     async def _must_be_empty(self, node: Node) -> None:
         if node.folder is None:
@@ -194,135 +191,58 @@ class Namespace:
             return
         if target is not None and not replace:
             raise AlreadyExists(to_name)
-        try:
-            if target is not None:
-                await self._may_replace(node, target)
-                self._cancel_waiting(target)
-            if node.folder is None:
-                await self._rename_file(node, to, to_name, target)
-            else:
-                await self._rename_directory(node, to, to_name)
-        except BaseException:
-            if target is not None:
-                self._files.forget_copy(target)
-                self._publisher.closed(target)
-            raise
-
-    async def _may_replace(self, node: Node, target: Node) -> None:
         if node.folder is None:
-            if target.folder is not None:
+            if target is not None and target.folder is not None:
                 raise IsADirectory(target.name)
-            if target.opens:
-                # Its handles keep what is being sent just now, once it can be read in the store.
-                await self._stop_uploads(target)
-            await self._files.preserve(target)
+            self._rename_file(node, to, to_name, target)
         else:
-            await self._must_be_empty(target)
+            if target is not None:
+                await self._must_be_empty(target)
+            self._rename_directory(node, to, to_name)
 
-    async def _rename_file(self, node: Node, to: Node, name: str, target: Node | None) -> None:
-        await self._stop_uploads(node)
-        if node.artifact is None and node.covers:
-            await self._uncover(node)
-        if node.artifact is not None:
-            await self._keep_directory(node)
-            await self._move_in_store(node, to, name)
-            return
-        node.covers = target is not None and self._is_in_store(target)
+    def _rename_file(self, node: Node, to: Node, name: str, target: Node | None) -> None:
+        waiting = self._journal.waiting_put(node)
+        overwrites = target is not None and (self._cancel_waiting(target) or self._is_in_store(target))
+        change = None
+        if node.artifact is not None or self._journal.running_put(node) is not None:
+            self._keep_directory(node)
+            change = self._move_later(node, self._key(to, name))
+        elif node.covers or (waiting is not None and waiting.uncertain):
+            # The name that this new file leaves must not show what the store has there.
+            self._keep_directory(node)
+            self._remove_later(Kind.DELETE, node)
         self._tree.relink(node, to, name)
+        node.covers = overwrites and node.artifact is None
+        if waiting is not None:
+            self._journal.rekey(waiting, node.path)
+            self._publisher.overwrites(waiting)
+        replacing = change or waiting
         if target is not None:
+            if target.opens and replacing is not None:
+                replacing.displaced.append(target)
             self._publisher.abandon(target)
-        self._publisher.closed(node)
 
-    async def _uncover(self, node: Node) -> None:
-        """The name that this new file leaves must not show the object that it had replaced."""
-        await self._keep_directory(node)
-        await self._apply(Kind.DELETE, node, node.path, self.delete)
-        node.covers = False
-        await self._stop_uploads(node)
+    def _move_later(self, node: Node, to: str) -> Change:
+        assert node.parent is not None
+        hides = (node.parent, node.name)
+        self._tree.hide(*hides)
+        return self._journal.add(Kind.MOVE, node, node.path, to=to, artifact=node.artifact, hides=hides)
 
     def _is_in_store(self, node: Node) -> bool:
         """Whether the store has, or is just getting, something under this name."""
         known = node.artifact is not None or node.covers or node.folder is not None
-        return known or any(change.state is State.RUNNING for change in self._journal.puts_of(node))
+        return known or self._journal.running_put(node) is not None
 
-    async def _rename_directory(self, node: Node, to: Node, name: str) -> None:
+    def _rename_directory(self, node: Node, to: Node, name: str) -> None:
         """What is not uploaded yet goes up under its new name only; the rest moves in the store."""
-        for each in self._tree.below(node):
-            self._cancel_waiting(each)
-        await self._keep_directory(node)
-        await self._move_in_store(node, to, name)
-
-    async def _move_in_store(self, node: Node, to: Node, name: str) -> None:
-        try:
-            await self._journal.wait(self._journal.add(Kind.MOVE, node, node.path, to=self._key(to, name), target=to))
-        finally:
-            for each in self._tree.below(node):
-                self._publisher.closed(each)
-
-    # what the rows do
-
-    async def _apply(self, kind: Kind, node: Node, key: str, applier: Callable[[Change], Awaitable[None]]) -> None:
-        """A row, applied when this returns. Raises what the store raised, and then nothing has changed."""
-        change = self._journal.begin(kind, node, key)
-        if change is None:
-            await self._journal.wait(self._journal.add(kind, node, key))
-            return
-        try:
-            await applier(change)
-        except BaseException as error:
-            self._journal.finish(change, error if isinstance(error, Exception) else Unavailable("the mount is stopping"))
-            raise
-        self._journal.finish(change)
-
-    async def make_marker(self, change: Change) -> None:
-        await self._store.write(change.key + "/", EMPTY)
-
-    async def delete(self, change: Change) -> None:
-        await self._store.delete([change.key])
-
-    async def delete_marker(self, change: Change) -> None:
-        await self._store.delete([change.key + "/"])
-
-    async def move(self, change: Change) -> None:
-        """Give a file or a directory another key, then its node another name."""
-        assert change.to is not None and change.target is not None
-        node, directory = change.node, change.node.folder is not None
-        slash = "/" if directory else ""
-        if self._store.traits.rename:
-            await self._store.rename(change.key + slash, change.to + slash)
-            pairs = self._renamed(node, change.key, change.to)
-        elif directory:
-            replaces = self._tree.find(change.to) is not None
-            pairs = await self._relocation.directory(change.key + "/", change.to + "/", replaces=replaces)
-        else:
-            pairs = await self._relocation.file(node.artifact, change.to) if node.artifact is not None else {}
-        self._moved(change, pairs)
-
-    def _renamed(self, node: Node, key: str, to: str) -> dict[Artifact, Artifact]:
-        """After an atomic rename every version is the same, under the other key."""
-        pairs = {}
-        for each in self._tree.below(node):
-            old = each.artifact
-            if old is not None and (old.key == key or old.key.startswith(key + "/")):
-                pairs[old] = Artifact(to + old.key[len(key) :], old.version, old.size, old.mtime_ns, old.mode)
-        return pairs
-
-    def _moved(self, change: Change, pairs: dict[Artifact, Artifact]) -> None:
-        """The store has moved it: now the tree, the waiting puts and the open handles follow, in one step."""
-        assert change.to is not None and change.target is not None
-        node, name = change.node, change.to.rpartition("/")[2]
-        replaced = change.target.folder.children.get(name) if change.target.folder is not None else None
-        if replaced is not None:
-            self._cancel_waiting(replaced)
-        self._tree.relink(node, change.target, name)
-        self._journal.rekey(change.key, change.to)
-        for old, new in pairs.items():
-            self._moves.note(old, new)
-        for each in self._tree.below(node):
-            if each.artifact in pairs:
-                each.artifact = pairs[each.artifact]
-            each.fresh_until = max(each.fresh_until, trio.current_time() + self._settings.ttl)
-        if node.folder is not None:
+        old, new = node.path, self._key(to, name)
+        rows = self._journal.under(old)
+        if self._unmade(node) is None or any(row.uncertain or row.kind not in (Kind.PUT, Kind.MKDIR) for row in rows):
+            self._keep_directory(node)
+            self._move_later(node, new)
+            rows = [row for row in rows if row.kind is Kind.PUT and row.state is not State.RUNNING]
+            assert node.folder is not None
             node.folder.marked = True
-        if replaced is not None:
-            self._publisher.abandon(replaced)
+        self._tree.relink(node, to, name)
+        for row in rows:
+            self._journal.rekey(row, new + row.key[len(old) :])

@@ -1,10 +1,11 @@
 """Publisher: from a closed staged file to an object in the store.
 
-What it is: when a file may go up, and the `put` that the write-back worker calls.
+What it is: what is promised to a program that closes a file, when that may go up, and the `put` that the write-back worker calls.
 What it is not: the queue (`writeback`), or the writing itself (`files`).
 Invariants:
 - What goes up is a frozen staged file: whole, of one moment, at which no program was in the middle of a write that it had not closed (S6).
 - A staged file is let go only when the store has it.
+- A file edited in place goes up only over the version that it was based on; if somebody else was faster, theirs stays (S9).
 """
 
 from __future__ import annotations
@@ -14,31 +15,80 @@ import os
 import trio
 
 from storemount.config import MountSettings
-from storemount.errors import may_pass
-from storemount.stores.base import ArtifactStore, Source
+from storemount.conflicts import Conflicts
+from storemount.errors import AlreadyExists, Changed, may_pass
+from storemount.stores.base import Artifact, ArtifactStore, Source
 from storemount.stores.moves import Whereabouts
 from storemount.tree import Node, Tree
-from storemount.writeback.journal import Change, Journal, State
+from storemount.writeback.change import Change, Kind, State
+from storemount.writeback.durability import Durability
+from storemount.writeback.journal import Journal
 from storemount.writeback.staging import StagedFile
 
 
 class Publisher:
-    def __init__(self, tree: Tree, store: ArtifactStore, journal: Journal, moves: Whereabouts, settings: MountSettings) -> None:
+    def __init__(
+        self,
+        tree: Tree,
+        store: ArtifactStore,
+        journal: Journal,
+        durability: Durability,
+        moves: Whereabouts,
+        conflicts: Conflicts,
+        settings: MountSettings,
+    ) -> None:
         self._tree = tree
         self._store = store
         self._journal = journal
+        self._durability = durability
         self._moves = moves
+        self._conflicts = conflicts
         self._settings = settings
 
-    def closed(self, node: Node) -> None:
-        """A writer of this node went; when it was the last, the file goes up soon, unless further changes come first."""
+    # promises
+
+    def promise(self, node: Node, delay: float | None = None) -> Change | None:
+        """What has been written until now is promised, and goes up soon, unless further changes come first. The caller commits."""
         staged = node.staged
-        if staged is None or node.writers or not node.attached or staged.frozen:
-            return
-        change = self._journal.put(node, self._settings.upload_delay)
-        if change.sealed is not None:
-            # It waited to send an older layer, which the newer one contains.
-            _freeze(change, staged)
+        if staged is None or not node.attached:
+            return None
+        if staged.frozen:
+            return self._journal.waiting_put(node)
+        staged.protect()
+        new = self._journal.waiting_put(node) is None
+        change = self._journal.put(node, staged, self._settings.upload_delay if delay is None else delay)
+        if new:
+            self.overwrites(change)
+        return change
+
+    def overwrites(self, change: Change) -> None:
+        """A put that will replace what a removal of the same key has not taken away yet: one request instead of two."""
+        for other in self._journal.at(change.key):
+            if other.kind is Kind.DELETE and other.state is State.WAITING:
+                change.displaced += other.displaced
+                change.node.covers = True
+                self._journal.cancel(other)
+                if other.hides is not None:
+                    self._tree.unhide(*other.hides)
+
+    def closed(self, node: Node) -> None:
+        """A writer of this node went; when it was the last, what it wrote is promised, even if nobody said `flush`."""
+        staged = node.staged
+        if staged is not None and not node.writers and not staged.flushed:
+            self.promise(node)
+
+    def described(self, node: Node) -> None:
+        """Mode, owner, times or attributes of this node were set: what is still to be sent says so too."""
+        waiting = self._journal.waiting_put(node)
+        if waiting is not None:
+            self._journal.update(waiting)
+
+    def promise_below(self, node: Node) -> None:
+        """What is written of this file, or of the closed files at and below this directory, is promised."""
+        for each in self._tree.below(node):
+            staged = each.staged
+            if staged is not None and not staged.frozen and (each is node or staged.flushed or not each.writers):
+                self.promise(each)
 
     def seal_below(self, path: str, *, all_closed: bool = False) -> None:
         """Queue every file at or below `path` that programs have closed (`all_closed`: none can be open any more)."""
@@ -50,8 +100,8 @@ class Publisher:
 
     def seal(self, node: Node) -> None:
         """Queue this file as it is now, open or not (fsync): what is written from here on goes to a new layer."""
-        if node.staged is not None and not node.staged.frozen and node.attached:
-            _freeze(self._journal.put(node, 0.0), node.staged)
+        if node.staged is not None and not node.staged.frozen and self.promise(node, 0.0) is not None:
+            node.staged.freeze()
 
     async def saved(self, node: Node) -> None:
         """Wait until the store has this file, or everything below this directory, durably (S7). Raises what the store raised."""
@@ -60,50 +110,98 @@ class Publisher:
             self.seal_below(node.path)
         else:
             self.seal(node)
-        rows = self._journal.under(node.path) if node.attached else []
+        self._journal.commit()
+        rows = self._pending(node)
         while rows:
             await self._journal.finished(rows, self._settings.deadline)
-            # What was taken back meanwhile goes up under another name.
-            renamed = {row.node for row in rows if row.state is State.CANCELLED}
-            for each in renamed:
+            # What was taken back meanwhile goes up under another name, or as part of a newer row.
+            changed = {row.node for row in rows if row.state is State.CANCELLED and row.kind is Kind.PUT}
+            for each in changed:
                 self.seal(each)
-            rows = [row for each in renamed for row in self._journal.puts_of(each)]
+            rows = [row for each in changed for row in self._journal.puts_of(each)]
         if self._store.traits.lazy and node.attached:
             await self._store.sync(f"{node.path}/" if directory and node.path else node.path)
 
-    async def put(self, change: Change) -> None:
-        """Send what the node holds. Raises what the store raises; the staged file stays until it succeeds."""
+    def _pending(self, node: Node) -> list[Change]:
+        """What is unfinished of this file, or at and below this directory."""
+        rows = {row.id: row for row in (self._journal.under(node.path) if node.attached else ())}
+        rows |= {row.id: row for row in self._journal.puts_of(node)}
+        return [rows[number] for number in sorted(rows)]
+
+    # uploads
+
+    async def put(self, change: Change) -> bool:
+        """Send what was promised; False when it is too early. Raises what the store raises; the staged file stays until it succeeds."""
         node = change.node
-        if not node.attached:
-            _unseal(change)
-        sealed = change.sealed or self._sealed(change)
-        if sealed is None:
-            return
+        staged = self._ready(change)
+        if staged is None:
+            return False
+        if self._store.traits.lazy and not change.synced:
+            # Its bytes must not come to the disk after its name, or a power cut would leave a torn object.
+            await self._durability.now()
         try:
-            await sealed.fill()
-            node.artifact = await self._store.write(change.key, self._source(node, sealed.path, sealed.size))
-            self._moves.forget(node.artifact)
+            await staged.fill()
+            artifact = await self._write(change, staged)
         except Exception as error:
             # A failure that may pass is the queue's business; one that will not is the next close's, too (S16).
             node.error = None if may_pass(error) else error
             raise
+        if artifact is None:
+            return False
+        self._sent(change, staged, artifact)
+        return True
+
+    def _ready(self, change: Change) -> StagedFile | None:
+        """What this row sends, frozen; None while somebody has the file open for writing (a promise is kept here until then)."""
+        node, staged = change.node, change.staged
+        assert staged is not None
+        if not staged.frozen:
+            if node.attached and node.writers:
+                return None
+            staged.freeze()
+        return staged
+
+    async def _write(self, change: Change, staged: StagedFile) -> Artifact | None:
+        """The object that is now there; None when this row now goes elsewhere, because of a conflict."""
+        for displaced in change.displaced:
+            await self._conflicts.preserve(displaced)
+        source = self._source(change.node, staged)
+        based_on = self._based_on(change.node, staged)
+        try:
+            if based_on is not None:
+                return await self._store.write(change.key, source, over=based_on)
+            return await self._store.write(change.key, source, absent=change.exclusive)
+        except (Changed, AlreadyExists):
+            if based_on is None and not change.exclusive:
+                raise
+            return await self._conflicts.resolve(change, staged)
+
+    def _based_on(self, node: Node, staged: StagedFile) -> Artifact | None:
+        return self._moves.of(node.artifact) if staged.edits and node.artifact is not None else None
+
+    def _sent(self, change: Change, staged: StagedFile, artifact: Artifact) -> None:
+        node = change.node
+        node.artifact = artifact
+        self._moves.forget(artifact)
         node.error = None
         node.covers = False
         node.fresh_until = trio.current_time() + self._settings.ttl
         self._tree.confirm(node)
-        if node.staged is sealed:
+        if node.staged is staged:
             node.staged = None
-            sealed.drop()
-        change.sealed = None
-        sealed.drop()
+            staged.drop()
+        newer = self._journal.waiting_put(node)
+        if newer is not None:
+            self._journal.update(newer)
         self.abandon(node)
 
-    def _sealed(self, change: Change) -> StagedFile | None:
-        """What the node holds, frozen for this row; None while somebody who opened the file again is in the middle of writing it."""
-        node, staged = change.node, change.node.staged
-        if staged is None or staged.frozen or not node.attached or (node.writers and not staged.flushed):
-            return None
-        return _freeze(change, staged)
+    def failed(self, change: Change) -> None:
+        """A put has to be tried again: below its directory's new name, if that has been moved meanwhile."""
+        node = change.node
+        if change.kind is not Kind.PUT or not node.attached or node.path == change.key:
+            return
+        if not any(row.node is node for row in self._journal.at(node.path)):
+            self._journal.rekey(change, node.path)
 
     def abandon(self, node: Node) -> None:
         """A file without a name and without a handle: its bytes are nobody's."""
@@ -111,22 +209,8 @@ class Publisher:
             node.staged.drop()
             node.staged = None
 
-    def _source(self, node: Node, path: str, size: int) -> Source:
+    def _source(self, node: Node, staged: StagedFile) -> Source:
         own = node.attributes
         mode = own.mode if own is not None and own.mode is not None else self._settings.file_mode & ~self._settings.umask
-        mtime_ns = own.mtime_ns if own is not None and own.mtime_ns is not None else os.stat(path).st_mtime_ns
-        return Source(path, size, movable=True, mtime_ns=mtime_ns, mode=node.kind | mode)
-
-
-def _freeze(change: Change, staged: StagedFile) -> StagedFile:
-    """From now on `staged` does not change, and is what this row sends."""
-    _unseal(change)
-    staged.freeze()
-    change.sealed = staged.hold()
-    return staged
-
-
-def _unseal(change: Change) -> None:
-    if change.sealed is not None:
-        change.sealed.drop()
-        change.sealed = None
+        mtime_ns = own.mtime_ns if own is not None and own.mtime_ns is not None else os.stat(staged.path).st_mtime_ns
+        return Source(staged.path, staged.size, movable=True, mtime_ns=mtime_ns, mode=node.kind | mode)

@@ -56,7 +56,8 @@ class Folder:
 
     children: what is there. listed_until: until when `children` is the whole truth. marked: a marker object exists, or the store has real
     directories. hidden: the store holds keys below that cannot be mapped. shadowed: files that a directory's name hides, in the listing
-    under way. touched: names changed here, and when (`Tree.tick`).
+    under way. touched: names changed here, and when (`Tree.tick`). leaving: names whose objects the store still has, and how many pending
+    changes will take them away. unborn: the store does not have this directory yet, so nobody but the tree knows what is in it.
     """
 
     children: dict[str, Node] = field(default_factory=dict)
@@ -65,6 +66,8 @@ class Folder:
     touched: dict[str, int] = field(default_factory=dict)
     marked: bool = False
     hidden: bool = False
+    unborn: bool = False
+    leaving: Counter[str] = field(default_factory=Counter)
     shadowed: list[Child] = field(default_factory=list)
 
 
@@ -98,7 +101,9 @@ class Node:
     @property
     def pinned(self) -> bool:
         """Local truth that a listing must not overrule."""
-        return self.staged is not None or self.pending > 0 or (self.artifact is None and self.target is not None)
+        if self.staged is not None or self.pending > 0 or (self.artifact is None and self.target is not None):
+            return True
+        return self.folder is not None and bool(self.folder.leaving)
 
     @property
     def attached(self) -> bool:
@@ -223,6 +228,19 @@ class Tree:
         self._attach(node, parent, name)
         self._touch(parent, name)
 
+    def hide(self, parent: Node, name: str) -> None:
+        """A pending change will take away what the store has under this name, which is not seen from now on."""
+        assert parent.folder is not None
+        parent.folder.leaving[name] += 1
+
+    def unhide(self, parent: Node, name: str) -> None:
+        """The change is over: what the store says of this name from now on holds."""
+        assert parent.folder is not None
+        parent.folder.leaving[name] -= 1
+        if not parent.folder.leaving[name]:
+            del parent.folder.leaving[name]
+        self._touch(parent, name)
+
     def confirm(self, node: Node) -> None:
         """The store has just got what the node holds: a listing that was asked for before does not know it."""
         if node.parent is not None:
@@ -272,7 +290,7 @@ class Tree:
         if folder is None or not parent.attached or not mappable(child.name):
             return None
         held = folder.children.get(child.name)
-        if folder.touched.get(child.name, 0) > began or (held is not None and held.pinned):
+        if folder.touched.get(child.name, 0) > began or child.name in folder.leaving or (held is not None and held.pinned):
             return held
         keep = held is not None and (_same(held, child) or self._pinned_below(held))
         node = held if held is not None and keep else self._replace(parent, child, held)
@@ -299,7 +317,7 @@ class Tree:
         folder = parent.folder
         assert folder is not None
         held = folder.children.get(name)
-        if folder.touched.get(name, 0) > began or (held is not None and held.pinned):
+        if folder.touched.get(name, 0) > began or name in folder.leaving or (held is not None and held.pinned):
             return held
         if held is not None:
             if self._pinned_below(held):
@@ -335,7 +353,7 @@ class Tree:
     def _is_shadowed(self, folder: Folder, child: Child, directories: set[str]) -> bool:
         """Whether a directory has this file's name; where only an older listing says so, `adopt_end` decides."""
         held = folder.children.get(child.name)
-        if child.name not in directories and (held is None or held.folder is None):
+        if child.name in folder.leaving or (child.name not in directories and (held is None or held.folder is None)):
             return False
         folder.shadowed.append(child)
         return True

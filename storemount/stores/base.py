@@ -1,6 +1,6 @@
 """The artifact-store protocol and its types: the whole of what the mount needs from a store.
 
-What it is: seven verbs over keys, and the words used everywhere for what they exchange.
+What it is: the verbs over keys, and the words used everywhere for what they exchange.
 What it is not: a file API (that is `fileio`), a cache, or a retry policy.
 Invariants:
 - A key is the object's name relative to the store's root: segments joined by "/", no leading slash. A key that
@@ -71,13 +71,15 @@ class Source:
 class Traits:
     """What this store can do.
 
-    `rename`: has the `rename` verb, atomic for files and directories. `modes`: keeps st_mode (and so symbolic links). `local_files`:
-    `open_local` gives a descriptor for a version. `max_key_bytes`: longest key, in UTF-8 bytes. `bytes_names`: names that are not UTF-8
-    can be held. `lazy`: what a write left is durable only after `sync`. `real_directories`: a directory exists by itself, and does not
-    need a marker to survive its last file.
+    `conditional`: a write's condition is checked by the store itself, in the same step as the write (by an S3 server as far as it honours
+    it); otherwise we look just before the step that publishes, and a change in between goes unseen. `rename`: has the `rename` verb, atomic for files and directories. `modes`:
+    keeps st_mode (and so symbolic links), and has the `annotate` verb. `local_files`: `open_local` gives a descriptor for a version.
+    `max_key_bytes`: longest key, in UTF-8 bytes. `bytes_names`: names that are not UTF-8 can be held. `lazy`: what a write left is durable
+    only after `sync`. `real_directories`: a directory exists by itself, and does not need a marker to survive its last file.
     """
 
     engine: str
+    conditional: bool = False
     rename: bool = False
     modes: bool = False
     local_files: bool = False
@@ -129,9 +131,29 @@ class ArtifactStore(Protocol):
         """Exactly the bytes [start, stop) of this version; 0 <= start < stop <= size. Raises Changed when it is gone or replaced."""
         ...
 
-    async def write(self, key: str, source: Source) -> Artifact:
+    async def write(self, key: str, source: Source, *, over: Artifact | None = None, absent: bool = False) -> Artifact:
         """Make `key` hold `source`, whole or not at all (S6), replacing what was there. A key ending in "/" makes a directory
-        (the source is empty). Parent directories need not exist. Cancelled or failed: nothing is published, no upload is left open."""
+        (the source is empty). Parent directories need not exist. Cancelled or failed: nothing is published, no upload is left open.
+
+        At most one condition (S9). `over`: only while exactly this version is what the store holds under `key`, else Changed; also when
+        the key is gone. `absent`: only while nothing has this key, else AlreadyExists. Where one of the two is raised nothing has changed,
+        and a movable source is still there; but what stands in the way can be our own bytes: when the reply of a write is lost, the client
+        library tries again and meets what its first try left. Only the caller, who knows the bytes, can tell; it is never another failure.
+        """
+        ...
+
+    async def sweep(self, key: str) -> None:
+        """Clear away what a `write` of exactly this key left unfinished in the store when its process was killed: uploads that nobody will
+        complete, partial files that nobody writes any more. A key that never had any is no error. Raises what kept it from clearing.
+
+        A store cannot always tell the dead from the living: an S3 upload of this key that another client is making now is aborted
+        too (it fails there, as one that can be tried again). A partial file is left alone while a process of this machine writes it.
+        """
+        ...
+
+    async def annotate(self, artifact: Artifact, *, mode: int | None, mtime_ns: int | None) -> Artifact:
+        """Give this version other metadata (None: as it is), and return the artifact as it now is; its version may differ. The mode of a
+        symbolic link cannot be changed and is ignored. Raises Changed when it is not this version any more. Only where `traits.modes`."""
         ...
 
     async def copy(self, artifact: Artifact, key: str) -> Artifact:

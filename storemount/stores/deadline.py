@@ -59,9 +59,17 @@ class Deadlined:
         with self._limit(f"read {artifact.key}", stop - start):
             return await self._store.read(artifact, start, stop)
 
-    async def write(self, key: str, source: Source) -> Artifact:
+    async def write(self, key: str, source: Source, *, over: Artifact | None = None, absent: bool = False) -> Artifact:
         with self._limit(f"write {key}", source.size):
-            return await self._store.write(key, source)
+            return await self._store.write(key, source, over=over, absent=absent)
+
+    async def sweep(self, key: str) -> None:
+        with self._limit(f"sweep {key}"):
+            await self._store.sweep(key)
+
+    async def annotate(self, artifact: Artifact, *, mode: int | None, mtime_ns: int | None) -> Artifact:
+        with self._limit(f"annotate {artifact.key}"):
+            return await self._store.annotate(artifact, mode=mode, mtime_ns=mtime_ns)
 
     async def copy(self, artifact: Artifact, key: str) -> Artifact:
         with self._limit(f"copy {artifact.key}", artifact.size // 16):

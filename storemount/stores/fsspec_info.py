@@ -33,7 +33,8 @@ from storemount.stores.base import Artifact
 from storemount.stores.translation import translated
 
 _VERSIONS = ("generation", "ETag", "etag", "e_tag", "VersionId", "sha", "md5Hash", "md5")
-_TIMES = ("mtime", "LastModified", "last_modified", "updated", "modified", "modify", "created")
+_CHANGES = ("mtime", "LastModified", "last_modified", "updated", "modified", "modify")
+_TIMES = (*_CHANGES, "created")
 
 # The first that fits counts, so a class stands before its bases.
 _FAILURES: tuple[tuple[tuple[type[BaseException], ...], type[StoreMountError]], ...] = (
@@ -54,7 +55,7 @@ _FAILURES: tuple[tuple[tuple[type[BaseException], ...], type[StoreMountError]], 
 def artifact_of(key: str, info: Mapping[str, Any]) -> Artifact:
     """The artifact that `info` describes."""
     size = int(info.get("size") or 0)
-    mtime_ns = _time(info)
+    mtime_ns = _time(info, _TIMES)
     version = next((str(info[name]) for name in _VERSIONS if info.get(name)), None)
     return Artifact(key, version or f"{info.get('ino', 0)}-{mtime_ns}-{size}", size, mtime_ns)
 
@@ -63,9 +64,14 @@ def is_directory(info: Mapping[str, Any]) -> bool:
     return info.get("type") == "directory"
 
 
-def _time(info: Mapping[str, Any]) -> int:
-    """Nanoseconds since the epoch; 0 where the file system does not say."""
-    told = next((info[name] for name in _TIMES if info.get(name) is not None), 0)
+def changed_at(info: Mapping[str, Any]) -> int:
+    """When the file last changed, in nanoseconds since the epoch; 0 where the file system tells nothing, or only when it was made."""
+    return _time(info, _CHANGES)
+
+
+def _time(info: Mapping[str, Any], names: tuple[str, ...]) -> int:
+    """Nanoseconds since the epoch by the first of `names`; 0 where the file system does not say."""
+    told = next((info[name] for name in names if info.get(name) is not None), 0)
     if isinstance(told, str):
         with contextlib.suppress(ValueError):
             told = datetime.fromisoformat(told)

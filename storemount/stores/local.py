@@ -7,6 +7,8 @@ Invariants:
   written once. Like any local file it survives a power cut when it was synced (`lazy`): a sync for each of 5000 small files made
   writing them four times slower, and `fsync` through the mount asks for one where a program wants it.
 - Unfinished copies are called `.storemount-*.part` and are shown to nobody.
+- `absent` (S9) is exact: the kernel itself refuses to replace. `over` is looked at just before the rename; another process that changes
+  the file in those microseconds goes unseen.
 - A version is (inode, mtime, size): a replaced file has another inode, a file edited in place another mtime.
 """
 
@@ -16,7 +18,6 @@ import contextlib
 import functools
 import itertools
 import os
-import secrets
 import stat
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from typing import ParamSpec, TypeVar
@@ -25,8 +26,10 @@ from urllib.parse import quote
 import trio
 
 from storemount.config import MIB
-from storemount.errors import NO_KERNEL_COPY, Changed, Corrupt, Denied, MissingStore, NotADirectory, NotFound, named
-from storemount.stores.base import PARTIAL, Artifact, Capacity, Child, Source, Traits, is_partial
+from storemount.errors import Changed, Corrupt, Denied, MissingStore, NotADirectory, NotFound, named
+from storemount.stores.base import Artifact, Capacity, Child, Source, Traits, is_partial
+from storemount.stores.conditions import ALWAYS, Condition
+from storemount.stores.partial import finish, partial_file, partial_link, rename_new, sweep_partials
 
 PAGE = 1000
 SMALL = 16 * MIB
@@ -172,13 +175,14 @@ class LocalStore:
         """Whether the file behind `fd` still is `artifact` (S4: nobody edited it in place)."""
         return _artifact(artifact.key, os.fstat(fd)).version == artifact.version
 
-    async def write(self, key: str, source: Source) -> Artifact:
+    async def write(self, key: str, source: Source, *, over: Artifact | None = None, absent: bool = False) -> Artifact:
         _check(source)
+        condition = Condition(over, absent)
         if source.movable and self._can_move(source, key):
             # A rename takes 10 µs, the hop to a thread and back 150, and the thread takes the interpreter from the kernel's requests.
             with named_failures(key):
-                return self._write(key, source, move=True)
-        return await self._change(key, self._write, key, source, move=False)
+                return self._write(key, source, condition, move=True)
+        return await self._change(key, self._write, key, source, condition, move=False)
 
     def _can_move(self, source: Source, key: str) -> bool:
         """Whether the staged file lies in the store's own file system."""
@@ -187,45 +191,43 @@ class LocalStore:
                 self._device = os.stat(self.root).st_dev
         return not _is_link(source) and os.stat(source.path).st_dev == self._device
 
-    def _write(self, key: str, source: Source, *, move: bool) -> Artifact:
+    def _write(self, key: str, source: Source, condition: Condition, *, move: bool) -> Artifact:
         path = self._path(key)
+        self._confirm(key, condition)
         if key.endswith("/"):
-            os.makedirs(path, exist_ok=True)
+            os.makedirs(path, exist_ok=not condition.absent)
             return _artifact(key, os.lstat(path))
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        ready = self._prepare(path, source, move)
-        try:
-            artifact = _artifact(key, os.lstat(ready))
+        folder = os.path.dirname(path)
+        os.makedirs(folder, exist_ok=True)
+        # Only a call that cannot be abandoned half-way may move the staged file itself: whoever tries again needs it.
+        if move and os.stat(source.path).st_dev == os.stat(folder).st_dev:
+            finish(source.path, source)
+            return self._place(source.path, key, condition)
+        with _partial(folder, source) as ready:
+            return self._place(ready, key, condition)
+
+    def _place(self, ready: str, key: str, condition: Condition = ALWAYS) -> Artifact:
+        """Rename a finished file into place, on this condition."""
+        path = self._path(key)
+        artifact = _artifact(key, os.lstat(ready))
+        if condition.absent:
+            rename_new(ready, path)
+        else:
+            self._confirm(key, condition)
             os.rename(ready, path)
-        except OSError:
-            if ready != source.path:
-                os.unlink(ready)
-            raise
         return artifact
 
-    def _prepare(self, path: str, source: Source, move: bool) -> str:
-        """A file in the store's file system that holds `source`: with `move` the staged file itself, else a copy.
-
-        Only a call that cannot be abandoned half-way may move: whoever tries again needs the source.
-        """
-        folder = os.path.dirname(path)
-        symlink = _is_link(source)
-        if move and os.stat(source.path).st_dev == os.stat(folder).st_dev:
-            _finish(source.path, source)
-            return source.path
-        partial = os.path.join(folder, PARTIAL[0] + secrets.token_hex(8) + PARTIAL[1])
+    def _confirm(self, key: str, condition: Condition) -> None:
+        """Raises Changed or AlreadyExists when the folder does not hold what the condition wants."""
+        if not condition.given:
+            return
+        held: Artifact | None = None
         try:
-            if symlink:
-                with open(source.path, "rb") as target:
-                    os.symlink(target.read(source.size), os.fsencode(partial))
-            else:
-                _copy(source.path, partial, source.size)
-                _finish(partial, source)
-        except (OSError, Corrupt):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(partial)
-            raise
-        return partial
+            held = _artifact(key, os.lstat(self._path(key)))
+        except (FileNotFoundError, NotADirectoryError):
+            if not os.path.isdir(self.root):
+                raise MissingStore(f"the folder {self.root} has gone") from None
+        condition.check(key, held)
 
     async def copy(self, artifact: Artifact, key: str) -> Artifact:
         source = Source(self._path(artifact.key), artifact.size, mtime_ns=artifact.mtime_ns, mode=artifact.mode)
@@ -240,11 +242,36 @@ class LocalStore:
         return await self.write(key, source)
 
     def _copy_link(self, artifact: Artifact, key: str) -> Artifact:
-        path = self._path(key)
-        partial = os.path.join(os.path.dirname(path), PARTIAL[0] + secrets.token_hex(8) + PARTIAL[1])
-        os.symlink(os.readlink(self._path(artifact.key)), partial)
-        os.rename(partial, path)
-        return _artifact(key, os.lstat(path))
+        with partial_link(os.path.dirname(self._path(key)), os.readlink(self._path(artifact.key))) as ready:
+            return self._place(ready, key)
+
+    async def annotate(self, artifact: Artifact, *, mode: int | None, mtime_ns: int | None) -> Artifact:
+        return await self._change(artifact.key, self._annotate, artifact, mode, mtime_ns)
+
+    def _annotate(self, artifact: Artifact, mode: int | None, mtime_ns: int | None) -> Artifact:
+        path = self._path(artifact.key)
+        try:
+            fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)  # needs no permission to read it
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise Changed(artifact.key) from error
+        try:
+            if not self.is_version(fd, artifact):
+                raise Changed(artifact.key)
+            # By way of the descriptor, so that nothing is done to a file that takes the name meanwhile.
+            itself = f"/proc/self/fd/{fd}"
+            if mode is not None and not artifact.is_symlink:
+                os.chmod(itself, stat.S_IMODE(mode))
+            if mtime_ns is not None:
+                os.utime(itself, ns=(os.fstat(fd).st_atime_ns, mtime_ns))
+            made = _artifact(artifact.key, os.fstat(fd))
+        finally:
+            os.close(fd)
+        self._confirm(artifact.key, Condition(over=made))
+        return made
+
+    async def sweep(self, key: str) -> None:
+        """Partial files do not say whose they are: all those beside `key` go that no process on this machine is writing."""
+        await self._change(key, sweep_partials, self._path(key.rstrip("/").rpartition("/")[0]))
 
     async def rename(self, key: str, to: str) -> None:
         await self._change(key, self._rename, key, to)
@@ -315,39 +342,15 @@ def _is_link(source: Source) -> bool:
     return source.mode is not None and stat.S_ISLNK(source.mode)
 
 
+def _partial(folder: str, source: Source) -> contextlib.AbstractContextManager[str]:
+    if not _is_link(source):
+        return partial_file(folder, source)
+    with open(source.path, "rb") as target:
+        return partial_link(folder, target.read(source.size))
+
+
 def _take(rows: Iterator[Child]) -> list[Child]:
     return list(itertools.islice(rows, PAGE))
-
-
-def _copy(path: str, to: str, size: int) -> None:
-    """`size` bytes of `path` in the new file `to`, shared or copied by the kernel."""
-    with open(path, "rb") as source, open(to, "xb") as target:
-        left = size
-        while left:
-            try:
-                copied = os.copy_file_range(source.fileno(), target.fileno(), left)
-            except OSError as error:
-                if error.errno not in NO_KERNEL_COPY:
-                    raise
-                copied = os.sendfile(target.fileno(), source.fileno(), None, left)
-            if not copied:
-                raise Corrupt(f"{path} is shorter than it was")
-            left -= copied
-
-
-def _finish(path: str, source: Source) -> None:
-    """Length, mode and mtime as `source` says."""
-    os.chmod(path, 0o600)  # An earlier try may have made it read-only already.
-    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        if os.fstat(fd).st_size != source.size:
-            os.ftruncate(fd, source.size)
-        if source.mode is not None:
-            os.fchmod(fd, stat.S_IMODE(source.mode))
-        if source.mtime_ns is not None:
-            os.utime(fd, ns=(source.mtime_ns, source.mtime_ns))
-    finally:
-        os.close(fd)
 
 
 def _sync(path: str) -> None:

@@ -2,7 +2,8 @@
 
 What it is: what every other store is measured against, and `memory://` for trying things out.
 What it is not: durable, or shared between processes.
-Invariants: flat like S3 (no real directories, markers are objects); every verb passes a checkpoint, as a network store would.
+Invariants: flat like S3 (no real directories, markers are objects); every verb passes a checkpoint, as a network store would, and none
+between the check of a condition and the write.
 """
 
 from __future__ import annotations
@@ -15,15 +16,17 @@ from dataclasses import replace
 import trio
 
 from storemount.errors import Changed, Corrupt, NotFound
-from storemount.stores.base import Artifact, Capacity, Child, Source, Traits
+from storemount.stores.base import Artifact, Child, Source, Traits
+from storemount.stores.conditions import ALWAYS, Condition
+from storemount.stores.flat import FlatStore
 
 PAGE = 1000
 
 
-class MemoryStore:
+class MemoryStore(FlatStore):
     """Objects in a dictionary: key -> (artifact, bytes)."""
 
-    traits = Traits(engine="memory", max_key_bytes=1024)
+    traits = Traits(engine="memory", conditional=True, max_key_bytes=1024)
 
     def __init__(self, uri: str = "memory://") -> None:
         self.uri = uri.rstrip("/") if not uri.endswith("://") else uri[:-1]
@@ -70,13 +73,14 @@ class MemoryStore:
             raise Changed(artifact.key)
         return held[1][start:stop]
 
-    async def write(self, key: str, source: Source) -> Artifact:
+    async def write(self, key: str, source: Source, *, over: Artifact | None = None, absent: bool = False) -> Artifact:
         data = await trio.Path(source.path).read_bytes() if source.size else b""
         if len(data) < source.size:
             raise Corrupt(f"{source.path} is shorter than it was")
-        return self._put(key, data[: source.size])
+        return self._put(key, data[: source.size], Condition(over, absent))
 
-    def _put(self, key: str, data: bytes) -> Artifact:
+    def _put(self, key: str, data: bytes, condition: Condition = ALWAYS) -> Artifact:
+        condition.check(key, self._objects[key][0] if key in self._objects else None)
         artifact = Artifact(key, f"v{next(self._versions)}", len(data), time.time_ns())
         self._objects[key] = (artifact, data)
         return artifact
@@ -85,23 +89,13 @@ class MemoryStore:
         data = await self.read(artifact, 0, artifact.size)
         return self._put(key, data)
 
-    async def rename(self, key: str, to: str) -> None:
-        raise NotImplementedError("a flat store has no rename; traits.rename is False")
+    async def sweep(self, key: str) -> None:
+        await trio.lowlevel.checkpoint()
 
     async def delete(self, keys: Sequence[str]) -> None:
         await trio.lowlevel.checkpoint()
         for key in keys:
             self._objects.pop(key, None)
-
-    def open_local(self, artifact: Artifact) -> int:
-        raise NotImplementedError("a memory store has no files; traits.local_files is False")
-
-    async def sync(self, key: str) -> None:
-        raise NotImplementedError("a memory store never becomes durable; traits.lazy is False")
-
-    async def capacity(self) -> Capacity | None:
-        await trio.lowlevel.checkpoint()
-        return None
 
     async def aclose(self) -> None:
         await trio.lowlevel.checkpoint()

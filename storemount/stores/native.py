@@ -2,8 +2,9 @@
 
 What it is: the fast path of the protocol; each call is a blocking call of the client in a worker thread.
 What it is not: complete by itself. What OpenDAL cannot do goes to the same bucket through `S3Store`, which loads its client only then:
-keys that OpenDAL would rewrite (it drops empty segments, and spaces at both ends), pinned copies, bulk deletes, and sweeping up after a
-failed upload.
+keys that OpenDAL would rewrite (it drops empty segments, and spaces at both ends), pinned copies, bulk deletes, sweeping up after an
+unfinished upload, and writes on a condition (S9): OpenDAL does not tell which version a write made, and what is found there afterwards
+can be another's, which the next write over "our" version would destroy.
 Invariants:
 - No call holds the interpreter's lock while it waits for the network. OpenDAL's blocking listing would, so listings use its
   asynchronous interface.
@@ -13,6 +14,7 @@ Invariants:
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from functools import partial
@@ -22,10 +24,11 @@ import opendal
 import trio
 from opendal.layers import RetryLayer, TimeoutLayer
 
-from storemount.errors import Changed, Corrupt, Invalid, InvalidName, NotFound, TimedOut
-from storemount.stores.base import Artifact, Capacity, Child, Source, Traits
+from storemount.errors import Changed, Corrupt, Invalid, InvalidName, NotFound, StoreMountError, TimedOut
+from storemount.stores.base import Artifact, Child, Source, Traits
 from storemount.stores.bridge import AsyncioThread
 from storemount.stores.budget import ByteBudget
+from storemount.stores.flat import FlatStore
 from storemount.stores.metadata import user_metadata, whole_seconds
 from storemount.stores.native_errors import named
 from storemount.stores.parallel import for_each, resolve
@@ -38,6 +41,8 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
+log = logging.getLogger(__name__)
+
 PAGE = 1000
 THREADS = 64
 FEW = 50
@@ -45,19 +50,19 @@ FEW = 50
 DELETES = 16
 
 
-class NativeStore:
+class NativeStore(FlatStore):
     """One bucket, or a prefix of it. `deadline` in seconds bounds every request, its retries included (S14)."""
 
     def __init__(self, settings: S3Settings, *, deadline: float) -> None:
         self.uri = settings.uri
-        self.traits = Traits(engine="native", max_key_bytes=1024 - len(settings.root.encode()))
+        self.traits = Traits(engine="native", conditional=True, max_key_bytes=1024 - len(settings.root.encode()))
         self._deadline = deadline
         self._bare = _operator(settings)
         self._operator = _bounded(self._bare, deadline * 0.3, 2, deadline)
         self._listings = self._operator.to_async_operator()
         self._asyncio = AsyncioThread("native-listings")
-        self._botocore = S3Store(settings, deadline=deadline)
         self._uploads = ByteBudget(UPLOAD_BYTES)
+        self._botocore = S3Store(settings, deadline=deadline, uploads=self._uploads)
         self._threads = trio.CapacityLimiter(THREADS)
 
     async def check(self) -> None:
@@ -105,9 +110,9 @@ class NativeStore:
         except NotFound as error:
             raise Changed(artifact.key) from error
 
-    async def write(self, key: str, source: Source) -> Artifact:
-        if not _verbatim(key):
-            return await self._botocore.write(key, source)
+    async def write(self, key: str, source: Source, *, over: Artifact | None = None, absent: bool = False) -> Artifact:
+        if over is not None or absent or not _verbatim(key):
+            return await self._botocore.write(key, source, over=over, absent=absent)
         try:
             if key.endswith("/"):
                 return await self._mark(key)
@@ -138,8 +143,21 @@ class NativeStore:
         try:
             await self._finish(partial(self._send_parts, key, source))
         except BaseException:
-            await self._botocore.sweep_uploads(key)
+            await self._clear(key)
             raise
+
+    async def _clear(self, key: str) -> None:
+        """Abort what a failed upload left open, even when cancelled: only OpenDAL knows its id, so every upload of this very key goes.
+
+        A failure is logged: the caller is on its way out with the one that led here."""
+        with trio.CancelScope(shield=True):
+            try:
+                await self.sweep(key)
+            except StoreMountError as error:
+                log.warning("an unfinished upload of %s may be left in the store: %s", key, error)
+
+    async def sweep(self, key: str) -> None:
+        await self._botocore.sweep(key)
 
     def _send_parts(self, key: str, source: Source) -> None:
         part = part_size(source.size)
@@ -163,9 +181,6 @@ class NativeStore:
     async def copy(self, artifact: Artifact, key: str) -> Artifact:
         return await self._botocore.copy(artifact, key)
 
-    async def rename(self, key: str, to: str) -> None:
-        raise NotImplementedError("a flat store has no rename; traits.rename is False")
-
     async def delete(self, keys: Sequence[str]) -> None:
         if len(keys) > FEW or not all(map(_verbatim, keys)):
             await self._botocore.delete(keys)
@@ -174,16 +189,6 @@ class NativeStore:
 
     async def _delete_one(self, key: str) -> None:
         await self._run(key, partial(self._operator.delete, key))
-
-    def open_local(self, artifact: Artifact) -> int:
-        raise NotImplementedError("an S3 store has no files; traits.local_files is False")
-
-    async def sync(self, key: str) -> None:
-        raise NotImplementedError("what S3 has accepted is durable; traits.lazy is False")
-
-    async def capacity(self) -> Capacity | None:
-        await trio.lowlevel.checkpoint()
-        return None
 
     async def aclose(self) -> None:
         await self._botocore.aclose()

@@ -3,7 +3,8 @@
 What it is: the custom flavor, and the proof that the protocol needs nothing of S3; it uses only what every file system of fsspec has.
 What it is not: as strict as the stores made for one service. A version is what `info` says (an ETag or a generation, else size and time);
 a read is checked against it afterwards. An object appears whole where the file system writes objects whole (the asynchronous ones: clouds)
-or can move a file into place (local, sftp, smb, ...); elsewhere a reader may see a file grow.
+or can move a file into place (local, sftp, smb, ...); elsewhere a reader may see a file grow. A condition (S9) is checked just before the
+move, or before an object begins to be written where there is no move; and what is found there afterwards is taken for what was written.
 Invariants: unfinished files are called `.storemount-*.part` and are shown to nobody. A directory that has no files is made real where the
 file system can, else by a marker.
 """
@@ -11,26 +12,29 @@ file system can, else by a marker.
 from __future__ import annotations
 
 import os
-import secrets
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import trio
 
 from storemount.errors import Changed, Corrupt, MissingStore, NotADirectory, NotFound, StoreMountError, TimedOut
-from storemount.stores.base import EMPTY, Artifact, Capacity, Child, Source, Traits
+from storemount.stores.base import EMPTY, Artifact, Child, Source, Traits, is_partial
+from storemount.stores.conditions import ALWAYS, Condition
+from storemount.stores.flat import FlatStore
 from storemount.stores.fsspec_calls import FileSystemCalls
-from storemount.stores.fsspec_info import artifact_of, is_directory, named
+from storemount.stores.fsspec_info import artifact_of, changed_at, is_directory, named
+from storemount.stores.metadata import SECOND
 from storemount.stores.parallel import for_each
+from storemount.stores.partial import ABANDONED, partial_name
 from storemount.stores.parts import SINGLE_PUT, patience, read_part
 from storemount.stores.uri import without_password
 
 PAGE = 1000
 DELETES = 8
-PARTIAL = (".storemount-", ".part")
 
 
-class RemoteStore:
+class RemoteStore(FlatStore):
     """The file system behind `url`, made with `options` (keyword arguments of fsspec's). `deadline` in seconds bounds each request (S14).
     Raises Invalid when fsspec cannot open such a URL here."""
 
@@ -66,7 +70,7 @@ class RemoteStore:
 
     async def stat(self, key: str) -> Child:
         name = key.rpartition("/")[2]
-        if _is_partial(name):
+        if is_partial(name):
             raise NotFound(key)
         try:
             info = await self._info(key)
@@ -102,7 +106,7 @@ class RemoteStore:
             await self._confirm_root()
             return []
         rows = [_row(prefix, path, info) for info in infos]
-        return [row for row in rows if not _is_partial(row.name)]
+        return [row for row in rows if not is_partial(row.name)]
 
     async def read(self, artifact: Artifact, start: int, stop: int) -> bytes:
         limit = patience(stop - start, self._deadline)
@@ -117,44 +121,49 @@ class RemoteStore:
             raise Corrupt(f"{artifact.key}: {len(data)} bytes came for {stop - start}")
         return data
 
-    async def write(self, key: str, source: Source) -> Artifact:
+    async def write(self, key: str, source: Source, *, over: Artifact | None = None, absent: bool = False) -> Artifact:
+        condition = Condition(over, absent)
+        await self._confirm(key, condition)
         if key.endswith("/"):
             return await self._mark(key)
         limit = patience(source.size, self._deadline)
         if source.size <= SINGLE_PUT:
             data = await trio.to_thread.run_sync(read_part, source, 0, source.size)
-            return await self._publish(key, lambda path: self._call(key, "pipe_file", path, data, finish=True, limit=limit))
+            return await self._publish(key, lambda path: self._call(key, "pipe_file", path, data, finish=True, limit=limit), condition)
         if os.stat(source.path).st_size != source.size:
             raise Corrupt(f"{source.path} is not as long as it was")
-        return await self._publish(key, lambda path: self._call(key, "put_file", source.path, path, finish=True, limit=limit))
+        return await self._publish(key, lambda path: self._call(key, "put_file", source.path, path, finish=True, limit=limit), condition)
 
     async def copy(self, artifact: Artifact, key: str) -> Artifact:
         if key.endswith("/"):
             return await self._mark(key)
-        await self._confirm(artifact)
+        await self._confirm(artifact.key, Condition(over=artifact))
         origin, limit = self._path(artifact.key), patience(artifact.size, self._deadline)
         made = await self._publish(key, lambda path: self._call(artifact.key, "cp_file", origin, path, finish=True, limit=limit))
-        await self._confirm(artifact)
+        await self._confirm(artifact.key, Condition(over=artifact))
         return made
 
-    async def _confirm(self, artifact: Artifact) -> None:
-        """Raises Changed when this version is not what the store holds now."""
+    async def _confirm(self, key: str, condition: Condition) -> None:
+        """Raises Changed or AlreadyExists when the store does not hold what the condition wants."""
+        if not condition.given:
+            return
+        held: Artifact | None = None
         try:
-            now = artifact_of(artifact.key, await self._info(artifact.key))
-        except NotFound as error:
-            raise Changed(artifact.key) from error
-        if now.version != artifact.version:
-            raise Changed(artifact.key)
+            held = artifact_of(key, await self._info(key))
+        except NotFound:
+            await self._confirm_root()
+        condition.check(key, held)
 
-    async def _publish(self, key: str, fill: Callable[[str], Awaitable[Any]]) -> Artifact:
+    async def _publish(self, key: str, fill: Callable[[str], Awaitable[Any]], condition: Condition = ALWAYS) -> Artifact:
         """Have `fill` make the object at `key`, by way of a partial file where one can be moved into place."""
         path = self._path(key)
         if self._files.moves_whole:
             folder = path.rpartition("/")[0]
-            partial = f"{folder}/{PARTIAL[0]}{secrets.token_hex(8)}{PARTIAL[1]}"
+            partial = f"{folder}/{partial_name()}"
             await self._call(key, "makedirs", folder, exist_ok=True)
             try:
                 await fill(partial)
+                await self._confirm(key, condition)
                 await self._call(key, "mv", partial, path, finish=True)
             except BaseException:
                 await self._discard(partial)
@@ -182,8 +191,19 @@ class RemoteStore:
             info = await self._call(key, "info", path)
         return artifact_of(key, {**info, "size": EMPTY.size})
 
-    async def rename(self, key: str, to: str) -> None:
-        raise NotImplementedError("not every file system renames; traits.rename is False")
+    async def sweep(self, key: str) -> None:
+        """Remove partial files beside `key`. Whether somebody still writes one nobody can say but the clock: it goes when it has not
+        changed for an hour, and stays where the file system does not tell when that was."""
+        folder = self._path(key).rpartition("/")[0]
+        try:
+            infos = await self._call(key, "ls", folder, detail=True) if self._files.moves_whole else []
+        except (NotFound, NotADirectory):
+            return
+        before = (time.time() - ABANDONED) * SECOND
+        for info in infos:
+            name = str(info["name"]).rpartition("/")[2]
+            if is_partial(name) and 0 < changed_at(info) < before:
+                await self._discard(f"{folder}/{name}")
 
     async def delete(self, keys: Sequence[str]) -> None:
         await for_each([key for key in keys if not key.endswith("/")], DELETES, self._delete_one)
@@ -207,16 +227,6 @@ class RemoteStore:
             if not key.endswith("/") or not await self._scan(key):
                 raise
 
-    def open_local(self, artifact: Artifact) -> int:
-        raise NotImplementedError("not every file system has files here; traits.local_files is False")
-
-    async def sync(self, key: str) -> None:
-        raise NotImplementedError("a write is as durable as the file system makes it; traits.lazy is False")
-
-    async def capacity(self) -> Capacity | None:
-        await trio.lowlevel.checkpoint()
-        return None
-
     async def aclose(self) -> None:
         await self._files.aclose()
 
@@ -231,10 +241,6 @@ class RemoteStore:
                 return await self._files.call(method, *args, finish=finish, **kwargs)
         except trio.TooSlowError as error:
             raise TimedOut(f"{what or self.uri}: no answer within {seconds:g} s") from error
-
-
-def _is_partial(name: str) -> bool:
-    return name.startswith(PARTIAL[0]) and name.endswith(PARTIAL[1])
 
 
 def _row(prefix: str, path: str, info: Mapping[str, Any]) -> Child:

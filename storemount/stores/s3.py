@@ -4,7 +4,8 @@ What it is: the fsspec engine of the s3 flavor, and the single calls that the na
 What it is not: s3fs's file system interface, which hides markers, caches listings and cannot pin a version; its session and its way
 to configure credentials are what is used.
 Invariants: s3fs is imported and a connection made with the first request, not before. Every key is sent as it is. A multipart upload that
-this store began is completed or aborted before `write` or `copy` ends.
+this store began is completed or aborted before `write` or `copy` ends. A condition (S9) goes along with the request that publishes, and
+the store is asked for what it holds before: some servers take a condition and ignore it, on the completion of an upload or everywhere.
 """
 
 from __future__ import annotations
@@ -18,14 +19,17 @@ from typing import Any
 
 import trio
 
-from storemount.errors import Changed, Corrupt, InvalidName, MissingStore, NotFound, StoreMountError, TimedOut
-from storemount.stores.base import Artifact, Capacity, Child, Source, Traits
+from storemount.errors import AlreadyExists, Changed, Corrupt, InvalidName, MissingStore, NotFound, StoreMountError, TimedOut, Unsupported
+from storemount.stores.base import Artifact, Child, Source, Traits
 from storemount.stores.botocore_errors import named
 from storemount.stores.bridge import AsyncioThread
 from storemount.stores.budget import ByteBudget
+from storemount.stores.conditions import ALWAYS, Condition
+from storemount.stores.flat import FlatStore
 from storemount.stores.metadata import SECOND, user_metadata, whole_seconds
 from storemount.stores.parallel import for_each, resolve
 from storemount.stores.parts import CONCURRENT, SINGLE_PUT, UPLOAD_BYTES, in_memory, part_size, patience, ranges, read_part
+from storemount.stores.s3errors import NoSuchUpload
 from storemount.stores.s3settings import S3Settings
 
 log = logging.getLogger(__name__)
@@ -38,16 +42,17 @@ PartCall = Callable[[str, int, int, int], Awaitable[str]]
 """(upload id, number, start, stop) -> the part's ETag."""
 
 
-class S3Store:
-    """One bucket, or a prefix of it. `deadline` in seconds bounds every request, its retries included (S14)."""
+class S3Store(FlatStore):
+    """One bucket, or a prefix of it. `deadline` in seconds bounds every request, its retries included (S14). `uploads` may be shared."""
 
-    def __init__(self, settings: S3Settings, *, deadline: float) -> None:
+    def __init__(self, settings: S3Settings, *, deadline: float, uploads: ByteBudget | None = None) -> None:
         self.uri = settings.uri
-        self.traits = Traits(engine="fsspec", max_key_bytes=1024 - len(settings.root.encode()))
+        self.traits = Traits(engine="fsspec", conditional=True, max_key_bytes=1024 - len(settings.root.encode()))
         self._settings = settings
         self._deadline = deadline
         self._asyncio = AsyncioThread("s3-requests")
-        self._uploads = ByteBudget(UPLOAD_BYTES)
+        self._uploads = uploads or ByteBudget(UPLOAD_BYTES)
+        self._quoted_tags = True
         self._session: Any = None
 
     async def check(self) -> None:
@@ -98,15 +103,23 @@ class S3Store:
             raise Corrupt(f"{artifact.key}: {len(data)} bytes came for {stop - start}")
         return data
 
-    async def write(self, key: str, source: Source) -> Artifact:
+    async def write(self, key: str, source: Source, *, over: Artifact | None = None, absent: bool = False) -> Artifact:
+        condition = Condition(over, absent)
         async with self._uploads.hold(in_memory(source)):
+            await self._confirm(key, condition)
             try:
-                return await (self._put(key, source) if source.size <= SINGLE_PUT else self._put_in_parts(key, source))
+                return await (self._put if source.size <= SINGLE_PUT else self._put_in_parts)(key, source, condition)
+            except Changed as error:
+                if not absent:
+                    raise
+                raise AlreadyExists(key) from error
             except NotFound as error:
+                if over is not None:
+                    raise Changed(key) from error
                 # The bucket is there (or this were MissingStore): what the server cannot find its way to is this name.
                 raise InvalidName(f"{key}: the store takes no such name") from error
 
-    async def _put_in_parts(self, key: str, source: Source) -> Artifact:
+    async def _put_in_parts(self, key: str, source: Source, condition: Condition) -> Artifact:
         part = part_size(source.size)
 
         async def send(upload: str, number: int, start: int, stop: int) -> str:
@@ -114,13 +127,44 @@ class S3Store:
             asked: dict[str, Any] = {"Key": self._full(key), "UploadId": upload, "PartNumber": number, "Body": data}
             return str((await self._call(key, "upload_part", sending=part * CONCURRENT, **asked))["ETag"])
 
-        return await self._upload(key, user_metadata(source), source.size, part, send)
+        return await self._upload(key, user_metadata(source), source.size, part, send, condition)
 
-    async def _put(self, key: str, source: Source) -> Artifact:
+    async def _put(self, key: str, source: Source, condition: Condition) -> Artifact:
         data = await trio.to_thread.run_sync(read_part, source, 0, source.size)
         asked: dict[str, Any] = {"Key": self._full(key), "Body": data, "Metadata": user_metadata(source)}
-        told = await self._call(key, "put_object", sending=source.size, **asked)
+        told = await self._on(condition, key, partial(self._call, key, "put_object", sending=source.size, **asked))
         return Artifact(key, _tag(told), source.size, _server_time(told))
+
+    async def _on(self, condition: Condition, key: str, request: Callable[..., Awaitable[dict[str, Any]]]) -> dict[str, Any]:
+        """The answer to `request`, which the server is to do on this condition; it was confirmed just before. A refusal is Changed."""
+        if not condition.given:
+            return await request()
+        quoted = self._quoted_tags
+        try:
+            return await request(**_headers(condition, quoted))
+        except Unsupported:
+            # It says that it knows no conditions: what was confirmed has to do.
+            return await request()
+        except (Changed, NotFound):
+            if condition.over is None:
+                raise
+            await self._confirm(key, condition)
+        # It is this version still. Some servers compare what we send, letter by letter, with an ETag that has no quotes.
+        told = await request(**_headers(condition, not quoted))
+        self._quoted_tags = not quoted
+        return told
+
+    async def _confirm(self, key: str, condition: Condition) -> None:
+        """Raises Changed or AlreadyExists when the store does not hold what the condition wants."""
+        if not condition.given:
+            return
+        held: Artifact | None = None
+        try:
+            held = await self._head(key)
+        except NotFound:
+            if condition.over is not None:
+                await self.check()  # The answer to a HEAD cannot say that it is the bucket which is missing (S3).
+        condition.check(key, held)
 
     async def copy(self, artifact: Artifact, key: str) -> Artifact:
         if artifact.size > LARGEST_COPY:
@@ -162,7 +206,9 @@ class S3Store:
         except NotFound as error:
             raise Changed(artifact.key) from error
 
-    async def _upload(self, key: str, metadata: dict[str, str], size: int, part: int, send: PartCall) -> Artifact:
+    async def _upload(
+        self, key: str, metadata: dict[str, str], size: int, part: int, send: PartCall, condition: Condition = ALWAYS
+    ) -> Artifact:
         """An object made of parts that `send` sends, several at once. Failed or cancelled, the upload is aborted."""
         full = self._full(key)
         begun = await self._begin(key, full, metadata)
@@ -174,43 +220,58 @@ class S3Store:
         try:
             await for_each(ranges(size, part), CONCURRENT, one)
             parts = [{"PartNumber": number, "ETag": tags[number]} for number in sorted(tags)]
+            asked: dict[str, Any] = {"Key": full, "UploadId": begun, "MultipartUpload": {"Parts": parts}}
+            await self._confirm(key, condition)
             # Once asked for, completion is waited for: cancelled half-way, nobody could say whether the object is there.
-            await self._call(key, "complete_multipart_upload", shield=True, Key=full, UploadId=begun, MultipartUpload={"Parts": parts})
+            told = await self._on(condition, key, partial(self._call, key, "complete_multipart_upload", shield=True, **asked))
         except BaseException:
-            await self._abort(key, begun)
+            await self._give_up(key, begun)
             raise
-        # The time of such an object is when its upload began, and no answer has said it.
-        return await self._head(key, shield=True)
+        return await self._completed(key, size, told)
+
+    async def _completed(self, key: str, size: int, told: dict[str, Any]) -> Artifact:
+        """What has just been made of parts. Its time is when its upload began, which only the object itself tells, while it is there."""
+        made = Artifact(key, _tag(told), size, _server_time(told)) if told.get("ETag") else None
+        try:
+            held = await self._head(key, shield=True)
+        except NotFound as error:
+            if made is None:
+                raise Changed(f"{key}: the object was removed as soon as it was written") from error
+            return made
+        # Another's version is not taken for ours; some servers (Ceph) do not say which is.
+        return held if made is None or held.version == made.version else made
 
     async def _begin(self, key: str, full: str, metadata: dict[str, str]) -> str:
         # Shielded: the id of an upload that was begun must be known, or it could not be aborted.
         begun = await self._call(key, "create_multipart_upload", shield=True, Key=full, Metadata=metadata)
         return str(begun["UploadId"])
 
+    async def _give_up(self, key: str, upload: str) -> None:
+        """Abort the upload, even when cancelled. A failure is logged: the caller is on its way out with the one that led here."""
+        with trio.CancelScope(shield=True):
+            try:
+                await self._abort(key, upload)
+            except StoreMountError as error:
+                log.warning("an unfinished upload of %s is left in the store: %s", key, error)
+
     async def _abort(self, key: str, upload: str) -> None:
         try:
-            await self._call(key, "abort_multipart_upload", shield=True, Key=self._full(key), UploadId=upload)
-        except NotFound:
+            await self._call(key, "abort_multipart_upload", Key=self._full(key), UploadId=upload)
+        except (NotFound, NoSuchUpload):
             return
-        except StoreMountError as error:
-            log.warning("an unfinished upload of %s is left in the store: %s", key, error)
 
-    async def sweep_uploads(self, key: str) -> None:
-        """Abort every multipart upload of `key`, even when cancelled. Another writer of this very key has to begin again.
-
-        A failure is logged: the caller is on its way out with the one that led here."""
+    async def sweep(self, key: str) -> None:
         full = self._full(key)
-        try:
-            told = await self._call(key, "list_multipart_uploads", shield=True, Prefix=full)
-        except StoreMountError as error:
-            log.warning("an unfinished upload of %s may be left in the store: %s", key, error)
-            return
-        for upload in told.get("Uploads", ()):
-            if upload["Key"] == full:
-                await self._abort(key, upload["UploadId"])
-
-    async def rename(self, key: str, to: str) -> None:
-        raise NotImplementedError("a flat store has no rename; traits.rename is False")
+        asked: dict[str, Any] = {"Prefix": full}
+        while True:
+            told = await self._call(key, "list_multipart_uploads", **asked)
+            for upload in told.get("Uploads", ()):
+                if upload["Key"] == full:
+                    await self._abort(key, upload["UploadId"])
+            # The key itself comes before all that begin with it.
+            if not told.get("IsTruncated") or told["NextKeyMarker"] != full:
+                return
+            asked |= {"KeyMarker": full, "UploadIdMarker": told["NextUploadIdMarker"]}
 
     async def delete(self, keys: Sequence[str]) -> None:
         # A control character cannot be written in the body of a bulk request.
@@ -232,16 +293,6 @@ class S3Store:
         refused = [self._relative(failure["Key"]) for failure in told.get("Errors", ()) if failure.get("Code") != "NoSuchKey"]
         # Asked one by one, each gives its own failure, or succeeds after a passing one.
         await for_each(refused, CONCURRENT, self._delete_one)
-
-    def open_local(self, artifact: Artifact) -> int:
-        raise NotImplementedError("an S3 store has no files; traits.local_files is False")
-
-    async def sync(self, key: str) -> None:
-        raise NotImplementedError("what S3 has accepted is durable; traits.lazy is False")
-
-    async def capacity(self) -> Capacity | None:
-        await trio.lowlevel.checkpoint()
-        return None
 
     async def aclose(self) -> None:
         with trio.CancelScope(shield=True):
@@ -315,6 +366,13 @@ def _tag(told: dict[str, Any]) -> str:
     """The ETag as a condition wants it: in quotes, which some servers forget in some answers."""
     tag = str(told["ETag"])
     return tag if tag.endswith('"') else f'"{tag}"'
+
+
+def _headers(condition: Condition, quoted: bool) -> dict[str, str]:
+    """The condition as parameters of a request; with or without the quotes around an ETag."""
+    if condition.over is None:
+        return {"IfNoneMatch": "*"}
+    return {"IfMatch": condition.over.version if quoted else condition.over.version.strip('"')}
 
 
 def _server_time(told: dict[str, Any]) -> int:

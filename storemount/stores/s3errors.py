@@ -21,7 +21,13 @@ from storemount.errors import (
     TimedOut,
     TooLarge,
     Unavailable,
+    Unsupported,
 )
+
+
+class NoSuchUpload(Unavailable):
+    """A multipart upload that was completed or aborted meanwhile; whoever was sending its parts begins again."""
+
 
 _CODES: dict[str, type[StoreMountError]] = {
     "NoSuchKey": NotFound,
@@ -36,6 +42,8 @@ _CODES: dict[str, type[StoreMountError]] = {
     "RequestTimeTooSkewed": Denied,
     "PreconditionFailed": Changed,
     "ConditionalRequestConflict": Unavailable,
+    "OperationAborted": Unavailable,
+    "NotImplemented": Unsupported,
     "InvalidRange": Corrupt,
     "EntityTooLarge": TooLarge,
     "KeyTooLongError": NameTooLong,
@@ -43,7 +51,7 @@ _CODES: dict[str, type[StoreMountError]] = {
     "QuotaExceeded": NoSpace,
     "SlowDown": Unavailable,
     "RequestTimeout": TimedOut,
-    "NoSuchUpload": Unavailable,
+    "NoSuchUpload": NoSuchUpload,
 }
 _STATUSES: dict[int, type[StoreMountError]] = {
     401: Denied,

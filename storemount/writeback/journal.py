@@ -1,99 +1,56 @@
-"""The journal: every change that the store does not have yet, and in which order they may go.
+"""The journal: every change that the store does not have yet.
 
-What it is: rows (put, delete, move, mkdir, rmdir), their order, and `settle`, the one way to wait for them.
-What it is not: durable yet (the rows live as long as the daemon), or able to apply a row (`worker` is).
+What it is: the life of each row (put, delete, move, mkdir, rmdir, annotate), and `settle`, the one way to wait for them.
+What it is not: their order (`order`), the database (`ledger`), how a change is written down (`record`), or able to apply one (`worker` is).
 Invariants:
-- A change waits for every earlier unfinished one that touches the same key, an enclosing directory, or anything below its own key
-  (a mkdir takes nothing from below itself, and does not wait for it). All others are independent.
 - A node has at most one put that has not started: later closes fold into it.
-- Synchronous but for `settle` and `wait`: what is written between two awaits is seen at once by everybody.
+- Whatever `commit` returned for survives the daemon's death (S7). Synchronous but for `settle` and its like: what is written between two
+  awaits is seen at once by everybody, and committed together.
 """
 
 from __future__ import annotations
 
-import enum
-import heapq
 import itertools
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Protocol
 
 import trio
 
 from storemount.errors import may_pass
+from storemount.stores.base import Artifact
 from storemount.tree import Node
+from storemount.writeback.change import Change, Kind, State
+from storemount.writeback.order import Order, above
 from storemount.writeback.staging import StagedFile
 
 LATEST = 5.0
 """Seconds after which a put starts though its file is closed again and again."""
 
 
-class Kind(enum.Enum):
-    PUT = "put"
-    DELETE = "delete"
-    MOVE = "move"
-    MKDIR = "mkdir"
-    RMDIR = "rmdir"
+class Book(Protocol):
+    """Where changes are written down."""
 
+    def write(self, change: Change) -> None: ...
 
-class State(enum.Enum):
-    WAITING = "waiting"
-    RUNNING = "running"
-    DONE = "done"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
+    def erase(self, change: Change) -> None: ...
 
-
-@dataclass(slots=True, eq=False)
-class Change:
-    """A row. `key` and `to` are directory keys without the trailing slash where the change is about a directory.
-
-    due: when it may start (trio time). sealed: the frozen file that a put sends. turn: set at the end of every attempt.
-    """
-
-    id: int
-    kind: Kind
-    key: str
-    node: Node
-    due: float
-    to: str | None = None
-    target: Node | None = None
-    state: State = State.WAITING
-    tries: int = 0
-    error: Exception | None = None
-    sealed: StagedFile | None = None
-    turn: trio.Event = field(default_factory=trio.Event)
-    born: float = field(default_factory=trio.current_time)
-    after: set[Change] = field(default_factory=set)
-    before: set[Change] = field(default_factory=set)
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        return (self.key,) if self.to is None else (self.key, self.to)
-
-    @property
-    def finished(self) -> bool:
-        return self.state in (State.DONE, State.FAILED, State.CANCELLED)
-
-
-def _above(key: str) -> Iterator[str]:
-    """The directories that enclose `key`, the root included."""
-    while key:
-        key = key.rpartition("/")[0]
-        yield key
+    def commit(self) -> bool:
+        """Whether there was something to write. Raises OSError (ENOSPC)."""
+        ...
 
 
 class Journal:
     """The unfinished changes. `wake` is called when one may have become ready."""
 
-    def __init__(self, wake: Callable[[], None]) -> None:
-        self._wake = wake
-        self._ids = itertools.count(1)
+    def __init__(self, wake: Callable[[], None], book: Book, *, first: int = 1) -> None:
+        self._order = Order(wake)
+        self._book = book
+        self._ids = itertools.count(first)
         self._rows: dict[int, Change] = {}
-        self._at: dict[str, set[Change]] = {}
-        self._below: dict[str, set[Change]] = {}
         self._puts: dict[Node, Change] = {}
-        self._moves = 0
-        self._queues: dict[bool, list[tuple[float, int, Change]]] = {True: [], False: []}
+        self._of: dict[Node, list[Change]] = {}
+        self._moves: dict[int, Change] = {}
+        self._released: list[StagedFile] = []
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -101,169 +58,200 @@ class Journal:
     def __iter__(self) -> Iterator[Change]:
         return iter(list(self._rows.values()))
 
-    def add(self, kind: Kind, node: Node, key: str, *, to: str | None = None, target: Node | None = None, delay: float = 0.0) -> Change:
+    def commit(self) -> bool:
+        """What was changed until now survives the daemon's death; whether there was something. Raises OSError (ENOSPC)."""
+        written = self._book.commit()
+        # Only now nothing on the disk speaks of them any more.
+        while self._released:
+            self._released.pop().drop()
+        return written
+
+    def add(
+        self,
+        kind: Kind,
+        node: Node,
+        key: str,
+        *,
+        to: str | None = None,
+        artifact: Artifact | None = None,
+        hides: tuple[Node, str] | None = None,
+        delay: float = 0.0,
+    ) -> Change:
         """A new row, after everything that it depends on."""
-        change = Change(next(self._ids), kind, key, node, trio.current_time() + delay, to, target)
-        self._register(change)
-        if kind is Kind.PUT:
-            self._puts[node] = change
-        return change
-
-    def begin(self, kind: Kind, node: Node, key: str) -> Change | None:
-        """A new row that its maker applies at once, without the worker's hop; None when it has to wait for others."""
-        if any(self._related(key, below=kind is not Kind.MKDIR)):
-            return None
-        change = Change(next(self._ids), kind, key, node, trio.current_time(), state=State.RUNNING)
+        due = trio.current_time() + delay
+        change = Change(next(self._ids), kind, key, node, due, to=to, artifact=artifact, hides=hides)
         self._register(change)
         return change
 
-    def put(self, node: Node, delay: float) -> Change:
-        """The row that will send this node's staged file: the one that has not started, or a new one."""
+    def restore(self, change: Change) -> None:
+        """A row that an earlier daemon wrote, under its own id; the oldest comes first."""
+        change.doubtful = True
+        self._register(change)
+
+    def put(self, node: Node, staged: StagedFile, delay: float) -> Change:
+        """The row that will send `staged` as it is now: the one of this node that has not started, or a new one."""
         change = self._puts.get(node)
         if change is None:
-            return self.add(Kind.PUT, node, node.path, delay=delay)
-        now = trio.current_time()
-        if not change.tries and change.due > now:
-            change.due = min(now + delay, change.born + LATEST)
-            self._queue(change)
+            change = self.add(Kind.PUT, node, node.path, delay=delay)
+        elif change.state is State.REFUSED:
+            self.retry(change)
+        elif not change.tries and change.due > trio.current_time():
+            change.due = min(trio.current_time() + delay, change.born + LATEST)
+            self._order.queue(change)
+        self._release(change)
+        change.staged, change.synced = staged.hold(), False
+        change.layers = tuple(layer.layer for layer in staged.layers)
+        self._book.write(change)
         return change
 
+    def _release(self, change: Change) -> None:
+        if change.staged is not None:
+            self._released.append(change.staged)
+            change.staged = None
+
+    def update(self, change: Change) -> None:
+        """Something of this row has changed that has to be remembered."""
+        self._book.write(change)
+
+    # questions
+
+    def origin(self, path: str) -> str:
+        """Where the store has what the mount shows at or below this path of a directory: moves of directories are under way."""
+        for change in reversed(self._moves.values()):
+            if not change.moved and change.to is not None and (path == change.to or path.startswith(change.to + "/")):
+                path = change.key + path[len(change.to) :]
+        return path
+
     def moving(self, key: str) -> Change | None:
-        """The move that is under way from or to `key` or a directory that encloses it."""
-        for folder in (key, *_above(key)) if self._moves else ():
-            for change in self._at.get(folder, ()):
-                if change.kind is Kind.MOVE:
+        """The move that is being applied just now from or to `key` or a directory that encloses it."""
+        for folder in (key, *above(key)) if self._moves else ():
+            for change in self._order.at(folder):
+                if change.kind is Kind.MOVE and change.state is State.RUNNING:
                     return change
         return None
 
     def puts_of(self, node: Node) -> list[Change]:
         """The unfinished puts of this node, oldest first."""
-        if not node.pending or not node.attached:
-            return []
-        return [change for change in self.under(node.path) if change.node is node and change.kind is Kind.PUT]
+        return list(self._of.get(node, ()))
 
     def waiting_put(self, node: Node) -> Change | None:
         return self._puts.get(node)
 
-    def _register(self, change: Change) -> None:
-        self._rows[change.id] = change
-        change.node.pending += 1
-        self._moves += change.kind is Kind.MOVE
-        self._enter(change)
+    def supersedes(self, change: Change) -> bool:
+        """Whether a put whose attempt has just failed need not be tried again: a newer one is there, or the file has no name any more."""
+        newer = self._puts.get(change.node)
+        if newer is not None:
+            newer.doubtful = True
+        return newer is not None or not change.node.attached
 
-    def _enter(self, change: Change) -> None:
-        for key in change.keys:
-            for other in self._related(key, below=True):
-                first, then = (other, change) if other.id < change.id else (change, other)
-                if then.state is State.WAITING and _waits(then, first):
-                    then.after.add(first)
-                    first.before.add(then)
-        for key in change.keys:
-            self._at.setdefault(key, set()).add(change)
-            for folder in _above(key):
-                self._below.setdefault(folder, set()).add(change)
-        self._queue(change)
-
-    def _queue(self, change: Change) -> None:
-        """Offer it to the workers, once for each due time it gets; `next` passes over offers that no longer hold."""
-        if not change.after and change.state is State.WAITING:
-            heapq.heappush(self._queues[change.kind is Kind.PUT], (change.due, change.id, change))
-            self._wake()
-
-    def next(self, *, puts: bool) -> Change | float:
-        """The next row of this lane that may start now, or the time at which there may be one."""
-        queue = self._queues[puts]
-        while queue:
-            due, _, change = queue[0]
-            if change.state is not State.WAITING or change.due != due or change.after:
-                heapq.heappop(queue)
-            elif due > trio.current_time():
-                return due
-            else:
-                heapq.heappop(queue)
-                return change
-        return float("inf")
-
-    def _leave(self, change: Change) -> None:
-        for key in change.keys:
-            _discard(self._at, key, change)
-            for folder in _above(key):
-                _discard(self._below, folder, change)
-        for other in change.before:
-            other.after.discard(change)
-            self._queue(other)
-        for other in change.after:
-            other.before.discard(change)
-        change.before, change.after = set(), set()
-
-    def _related(self, key: str, *, below: bool) -> set[Change]:
-        related = self._at.get(key, set()) | (self._below.get(key, set()) if below else set())
-        for folder in _above(key):
-            related |= self._at.get(folder, set())
-        return related
+    def running_put(self, node: Node) -> Change | None:
+        return next((change for change in self._of.get(node, ()) if change.state is State.RUNNING), None)
 
     def under(self, key: str) -> list[Change]:
         """The unfinished rows at or below `key`, oldest first."""
-        rows = self._rows.values() if not key else self._at.get(key, set()) | self._below.get(key, set())
+        rows = self._rows.values() if not key else self._order.under(key)
         return sorted(rows, key=lambda change: change.id)
 
+    def at(self, key: str) -> list[Change]:
+        """The unfinished rows of this very key, oldest first."""
+        return sorted(self._order.at(key), key=lambda change: change.id)
+
+    def next(self, *, puts: bool, only: Sequence[Kind] = tuple(Kind)) -> Change | float:
+        """The next row of this lane that may start now, or the time at which there may be one (`only`: of these kinds)."""
+        return self._order.next(puts=puts, only=only)
+
     # the life of a row
+
+    def _register(self, change: Change) -> None:
+        self._rows[change.id] = change
+        change.node.pending += 1
+        if change.kind is Kind.PUT:
+            self._of.setdefault(change.node, []).append(change)
+            if change.state is not State.RUNNING:
+                self._puts[change.node] = change
+        if change.kind is Kind.MOVE:
+            self._moves[change.id] = change
+        self._order.enter(change)
+        self._book.write(change)
 
     def start(self, change: Change) -> None:
         change.state = State.RUNNING
         if self._puts.get(change.node) is change:
             del self._puts[change.node]
 
-    def finish(self, change: Change, error: Exception | None = None) -> None:
-        """The row is over: applied, or failed with nobody to try again."""
-        change.error = error
-        self._end(change, State.DONE if error is None else State.FAILED)
+    def finish(self, changes: Iterable[Change]) -> None:
+        """These rows are applied. They are committed as such, at the latest with the next change."""
+        for change in changes:
+            change.error = None
+            self._end(change, State.DONE)
 
-    def postpone(self, change: Change, error: Exception, delay: float) -> None:
-        """The attempt failed; the row stays, for another one."""
-        change.state, change.error = State.WAITING, error
-        change.tries += 1
+    def postpone(self, change: Change, error: Exception | None, delay: float) -> None:
+        """The attempt failed (`error`), or it is too early; the row stays, for another one."""
+        change.error = error
+        change.tries += error is not None
+        self._wait_again(change, delay)
+
+    def _wait_again(self, change: Change, delay: float) -> None:
+        change.state = State.WAITING
         change.due = trio.current_time() + delay
-        change.turn.set()
-        change.turn = trio.Event()
-        self._queue(change)
+        if change.kind is Kind.PUT:
+            self._puts[change.node] = change
+        self._turn(change)
+        self._order.queue(change)
+
+    def refuse(self, change: Change, error: Exception) -> None:
+        """The store will not have it; it stays, and somebody may try it again."""
+        change.error, change.state = error, State.REFUSED
+        change.tries += 1
+        if change.kind is Kind.PUT:
+            self._puts[change.node] = change
+        self._book.write(change)
+        self._turn(change)
+
+    def retry(self, change: Change) -> None:
+        """Try a refused row again, now."""
+        if change.state is State.REFUSED:
+            change.tries, change.error = 0, None
+            self._wait_again(change, 0.0)
+            self._book.write(change)
 
     def cancel(self, change: Change) -> None:
         """Take back a row that is not running, or whose attempt just failed while a newer one waits to do its work."""
-        if change.sealed is not None:
-            if change.node.staged is change.sealed:
-                change.sealed.thaw()
-            change.sealed.drop()
-            change.sealed = None
+        if change.staged is not None and change.node.staged is change.staged:
+            change.staged.thaw()
         self._end(change, State.CANCELLED)
+
+    def _turn(self, change: Change) -> None:
+        change.turn.set()
+        change.turn = trio.Event()
 
     def _end(self, change: Change, state: State) -> None:
         change.state = state
         del self._rows[change.id]
         if self._puts.get(change.node) is change:
             del self._puts[change.node]
+        if change.kind is Kind.PUT:
+            self._of[change.node].remove(change)
+            if not self._of[change.node]:
+                del self._of[change.node]
+        self._moves.pop(change.id, None)
         change.node.pending -= 1
-        self._moves -= change.kind is Kind.MOVE
-        self._leave(change)
+        self._order.leave(change)
+        self._book.erase(change)
+        self._release(change)
         change.turn.set()
 
-    def rekey(self, old: str, new: str) -> None:
-        """A directory has moved: what waits to be done below `old` will be done below `new`."""
-        for change in self.under(old):
-            if change.state is State.WAITING:
-                self._leave(change)
-                change.key = _moved(change.key, old, new)
-                change.to = change.to and _moved(change.to, old, new)
-                self._enter(change)
+    def rekey(self, change: Change, key: str) -> None:
+        """A row that is not running gets another key, and comes after everything that is there now."""
+        self._order.leave(change)
+        del self._rows[change.id]
+        self._book.erase(change)
+        change.id, change.key = next(self._ids), key
+        self._rows[change.id] = change
+        self._order.enter(change)
+        self._book.write(change)
 
     # waiting
-
-    async def wait(self, change: Change) -> None:
-        """Until this row is over; raises its error."""
-        self.hurry(change)
-        await change.turn.wait()
-        if change.error is not None:
-            raise change.error
 
     async def settle(self, key: str, patience: float) -> None:
         """Until nothing is pending at or below `key`.
@@ -283,33 +271,25 @@ class Journal:
 
     async def _outcome(self, change: Change, give_up: float) -> None:
         while not change.finished:
-            with trio.move_on_at(give_up if change.error is not None else float("inf")):
-                await change.turn.wait()
-            if not change.finished and change.error is not None and not (may_pass(change.error) and trio.current_time() < give_up):
-                raise change.error
-        if change.state is State.FAILED and change.error is not None:
-            raise change.error
+            error = change.why_stuck
+            if error is not None and not (may_pass(error) and trio.current_time() < give_up):
+                raise error
+            with trio.move_on_at(give_up if error is not None else float("inf")):
+                await change.first.turn.wait()
+
+    async def drained(self) -> None:
+        """Until every row has gone, or those that are left were refused for good, or wait for such a row."""
+        while waiting := [change for change in self if change.first.state is not State.REFUSED]:
+            for change in waiting:
+                self.hurry(change)
+            await waiting[0].first.turn.wait()
 
     def hurry(self, change: Change) -> None:
-        """Start it as soon as its order allows, unless it has failed and waits for its next try."""
-        for row in (change, *change.after):
-            if not row.tries and row.state is State.WAITING:
-                row.due = min(row.due, trio.current_time())
-                self._queue(row)
-
-
-def _waits(change: Change, earlier: Change) -> bool:
-    """Whether the change must let the earlier one go first, given that their keys are related."""
-    return change.kind is not Kind.MKDIR or any(f"{change.key}/".startswith(f"{key}/") for key in earlier.keys)
-
-
-def _moved(key: str, old: str, new: str) -> str:
-    return new + key[len(old) :] if key == old or key.startswith(old + "/") else key
-
-
-def _discard(index: dict[str, set[Change]], key: str, change: Change) -> None:
-    rows = index.get(key)
-    if rows is not None:
-        rows.discard(change)
-        if not rows:
-            del index[key]
+        """Start it, and what it waits for, as soon as the order allows, unless it has failed and waits for its next try."""
+        waiting = [change]
+        while waiting:
+            row = waiting.pop()
+            waiting += [earlier for earlier in row.after if earlier.due > trio.current_time() or earlier.after]
+            if not row.tries and row.state is State.WAITING and row.due > trio.current_time():
+                row.due = trio.current_time()
+                self._order.queue(row)

@@ -1,26 +1,38 @@
 """The worker: takes the journal's rows in the order they allow, and applies them.
 
-What it is: scheduling, limits and back-off.
+What it is: scheduling, limits, back-off, and which removals go together.
 What it is not: aware of what a row does; it is handed one function per kind.
-Invariants: at most `uploads` puts and `NAMESPACE` other changes are in flight. A failed put is tried again, for ever, ever more
-slowly (S16); any other change has somebody waiting for it, who is told of the first failure.
+Invariants:
+- At most `uploads` puts and `NAMESPACE` other requests are in flight.
+- A change whose failure may pass is tried again, for ever, ever more slowly; one that the store refuses for good stays in the journal,
+  and is left to somebody's `retry` (S16). Nothing is dropped.
 """
 
 from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import trio
 
-from storemount.writeback.journal import Change, Journal, Kind
+from storemount.errors import refused_for_good
+from storemount.writeback.change import REMOVALS, Change, Kind
+from storemount.writeback.journal import Journal
 
 NAMESPACE = 32
+REMOVED_AT_ONCE = 1000
+"""Keys in one removal: what a bulk request of S3 takes."""
+
 FIRST_DELAY = 0.5
 LONGEST_DELAY = 60.0
+TOO_EARLY = 0.2
+"""Seconds until a put is looked at again whose file is being written just now."""
 
-Apply = Callable[[Change], Awaitable[None]]
+Apply = Callable[[Change], Awaitable[bool]]
+"""Applies a row; False: not now, without a failure."""
+
+Remove = Callable[[Sequence[Change]], Awaitable[None]]
 
 log = logging.getLogger(__name__)
 
@@ -41,12 +53,25 @@ class Bell:
 
 
 class Worker:
-    """Applies rows with `appliers`, in a nursery of its own, until cancelled."""
+    """Applies rows with `appliers`, removals with `remove`, in a nursery of its own, until cancelled.
 
-    def __init__(self, journal: Journal, bell: Bell, appliers: Mapping[Kind, Apply], uploads: int) -> None:
+    `failed` is told of every row that has to be tried again, by itself or by somebody's `retry`.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        bell: Bell,
+        appliers: Mapping[Kind, Apply],
+        remove: Remove,
+        failed: Callable[[Change], None],
+        uploads: int,
+    ) -> None:
         self._journal = journal
         self._bell = bell
         self._appliers = appliers
+        self._remove = remove
+        self._on_failure = failed
         self._room = {True: uploads, False: NAMESPACE}
 
     async def run(self) -> None:
@@ -66,29 +91,91 @@ class Worker:
                     break
                 self._room[puts] -= 1
                 self._journal.start(change)
-                nursery.start_soon(self._apply, change, puts, name=f"{change.kind.value} {change.key}")
+                if change.kind in REMOVALS:
+                    nursery.start_soon(self._apply_removals, self._with_company(change), name=f"remove {change.key}")
+                else:
+                    nursery.start_soon(self._apply, change, puts, name=f"{change.kind.value} {change.key}")
         return next_due
+
+    def _with_company(self, change: Change) -> list[Change]:
+        """This removal, and those that may go with it in one request."""
+        together = [change]
+        while len(together) < REMOVED_AT_ONCE:
+            other = self._journal.next(puts=False, only=REMOVALS)
+            if isinstance(other, float):
+                break
+            self._journal.start(other)
+            together.append(other)
+        return together
 
     async def _apply(self, change: Change, puts: bool) -> None:
         try:
-            await self._appliers[change.kind](change)
+            done = await self._appliers[change.kind](change)
         except Exception as error:
             self._failed(change, error)
         else:
-            if change.tries:
-                log.info("%s of %r succeeded after %d failures", change.kind.value, change.key, change.tries)
-            self._journal.finish(change)
+            if done:
+                self._finish([change])
+            else:
+                self._journal.postpone(change, None, TOO_EARLY)
         finally:
             self._room[puts] += 1
             self._bell.ring()
 
+    async def _apply_removals(self, changes: list[Change]) -> None:
+        try:
+            await self._remove(changes)
+        except Exception as error:
+            if len(changes) == 1 or not refused_for_good(error):
+                for change in changes:
+                    self._failed(change, error)
+            else:
+                # One of them was refused; each is asked for by itself, so that only that one stays.
+                for change in changes:
+                    await self._remove_alone(change)
+        else:
+            self._finish(changes)
+        finally:
+            self._room[False] += 1
+            self._bell.ring()
+
+    async def _remove_alone(self, change: Change) -> None:
+        try:
+            await self._remove([change])
+        except Exception as error:
+            self._failed(change, error)
+        else:
+            self._finish([change])
+
+    def _finish(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            if change.tries:
+                log.info("%s of %r succeeded after %d failures", change.kind.value, change.key, change.tries)
+        self._journal.finish(changes)
+        self._commit()
+
+    def _commit(self) -> None:
+        """A full disk keeps nobody from going on: what could not be written is written with the next commit."""
+        try:
+            self._journal.commit()
+        except OSError as error:
+            log.error("%s", error)
+
     def _failed(self, change: Change, error: Exception) -> None:
-        if change.kind is not Kind.PUT:
-            self._journal.finish(change, error)
-            return
-        if self._journal.waiting_put(change.node) is not None:
+        if change.kind is Kind.PUT and self._journal.supersedes(change):
             self._journal.cancel(change)
-            return
-        delay = min(LONGEST_DELAY, FIRST_DELAY * 2 ** min(change.tries, 10)) * random.uniform(0.5, 1.0)
-        log.warning("upload of %r failed (%s: %s); it is kept, next try in %.1f s", change.key, type(error).__name__, error, delay)
-        self._journal.postpone(change, error, delay)
+        elif refused_for_good(error):
+            log.error("%s of %r was refused (%s: %s); it is kept, see: storemount status", *_named(change), type(error).__name__, error)
+            self._journal.refuse(change, error)
+            self._on_failure(change)
+        else:
+            delay = min(LONGEST_DELAY, FIRST_DELAY * 2 ** min(change.tries, 10)) * random.uniform(0.5, 1.0)
+            what = ("upload", change.key) if change.kind is Kind.PUT else _named(change)
+            log.warning("%s of %r failed (%s: %s); it is kept, next try in %.1f s", *what, type(error).__name__, error, delay)
+            self._journal.postpone(change, error, delay)
+            self._on_failure(change)
+        self._commit()
+
+
+def _named(change: Change) -> tuple[str, str]:
+    return change.kind.value, change.key

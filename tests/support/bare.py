@@ -212,7 +212,7 @@ async def bare_mount(
     """A mount over `store`, gone when the context is left (what was not uploaded then is not)."""
     settings = MountSettings("/nowhere", ttl=ttl, upload_delay=upload_delay, cache_size=cache_size, deadline=deadline)
     async with trio.open_nursery() as nursery:
-        mount = assemble(store, settings, staging, nursery)
+        mount = assemble(store, settings, staging, "test", nursery)
         nursery.start_soon(mount.worker.run)
         yield BareMount(mount, store)
         nursery.cancel_scope.cancel()

@@ -1,0 +1,133 @@
+"""What the journal's rows about names do in the store, when the worker applies them.
+
+What it is: markers, removals and moves; each is done again without harm when a daemon died over it.
+What it is not: the rules for names (`namespace`), uploads (`publish`), order and limits (`writeback`).
+Invariant: the end of a row is one step: the tree and the whereabouts change together, with no await between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import trio
+
+from storemount.errors import NotEmpty, NotFound
+from storemount.readers import Readers
+from storemount.stores.base import EMPTY, Artifact, ArtifactStore
+from storemount.stores.moves import Whereabouts
+from storemount.stores.relocation import Relocation
+from storemount.tree import Tree
+from storemount.writeback.change import Change, Kind
+
+
+class Application:
+    """`ttl`: for how long what was just done need not be asked for."""
+
+    def __init__(self, tree: Tree, store: ArtifactStore, readers: Readers, moves: Whereabouts, ttl: float) -> None:
+        self._tree = tree
+        self._store = store
+        self._readers = readers
+        self._moves = moves
+        self._ttl = ttl
+        self._relocation = Relocation(store)
+
+    async def make_marker(self, change: Change) -> bool:
+        await self._store.write(change.key + "/", EMPTY)
+        folder = change.node.folder
+        if folder is not None and folder.unborn:
+            folder.unborn = False
+            change.node.fresh_until = folder.listed_until = trio.current_time() + self._ttl
+        return True
+
+    async def remove(self, changes: Sequence[Change]) -> None:
+        """Deletes and rmdirs, in one request where the store can."""
+        keys = []
+        for change in changes:
+            for displaced in change.displaced:
+                await self._readers.preserve(displaced)
+            if not change.doubtful or await self._is_still_there(change):
+                keys.append(change.key + "/" if change.kind is Kind.RMDIR else change.key)
+        if keys:
+            await self._delete(keys)
+        for change in changes:
+            if change.hides is not None:
+                self._tree.unhide(*change.hides)
+
+    async def _delete(self, keys: Sequence[str]) -> None:
+        try:
+            await self._store.delete(keys)
+        except NotEmpty:
+            # Somebody else has put something into a directory meanwhile: it stays, and will be seen again.
+            if len(keys) > 1:
+                for key in keys:
+                    await self._delete([key])
+
+    async def _is_still_there(self, change: Change) -> bool:
+        """Whether the store has what an earlier daemon was to delete, and not something newer of somebody else."""
+        if change.artifact is None:
+            return True
+        try:
+            found = (await self._store.stat(change.key)).artifact
+        except NotFound:
+            return False
+        return found is not None and found.version == change.artifact.version
+
+    async def move(self, change: Change) -> bool:
+        """Have a file's or a directory's bytes under another key."""
+        assert change.to is not None
+        node = change.node
+        for displaced in change.displaced:
+            await self._readers.preserve(displaced)
+        if node.folder is not None:
+            await self._move_directory(change, change.to)
+        else:
+            await self._move_file(change, change.to)
+        if change.hides is not None:
+            self._tree.unhide(*change.hides)
+        node.fresh_until = -1.0 if node.replaced else max(node.fresh_until, trio.current_time() + self._ttl)
+        self._tree.confirm(node)
+        return True
+
+    async def _move_file(self, change: Change, to: str) -> None:
+        node = change.node
+        if node.artifact is None:
+            # The upload that this waited for was taken back; something of it may have arrived.
+            await self._store.delete([change.key])
+            return
+        old = self._moves.of(node.artifact)
+        moved = await self._relocation.file(old, to, doubtful=change.doubtful or change.tries > 0)
+        if moved is None or moved[0] != old:
+            # Somebody else has removed or replaced it meanwhile: what is there now is another version, and so another inode.
+            node.replaced = True
+        else:
+            self._moves.note(old, moved[1])
+            node.artifact = moved[1]
+
+    async def _move_directory(self, change: Change, to: str) -> None:
+        old, new = change.key + "/", to + "/"
+        if self._store.traits.rename:
+            await self._relocation.rename(old, new, doubtful=change.doubtful or change.tries > 0)
+            self._moved(change, self._renamed(change.key, to))
+        else:
+            pairs = await self._relocation.copies(old, new, doubtful=change.doubtful or change.tries > 0)
+            self._moved(change, pairs)
+            await self._relocation.clear([*(each.key for each in pairs), old])
+
+    def _renamed(self, key: str, to: str) -> dict[Artifact, Artifact]:
+        """After an atomic rename every version is the same, under the other key."""
+        pairs = {}
+        for node in self._tree.every():
+            old = node.artifact
+            if old is not None and old.key.startswith(key + "/"):
+                pairs[old] = Artifact(to + old.key[len(key) :], old.version, old.size, old.mtime_ns, old.mode)
+        return pairs
+
+    def _moved(self, change: Change, pairs: dict[Artifact, Artifact]) -> None:
+        """The store has it all under the new keys: now the nodes and the open handles follow, in one step."""
+        change.moved = True
+        for old, new in pairs.items():
+            self._moves.note(old, new)
+        for node in self._tree.every():
+            if node.artifact in pairs:
+                node.artifact = pairs[node.artifact]
+                node.fresh_until = max(node.fresh_until, trio.current_time() + self._ttl)

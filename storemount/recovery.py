@@ -1,0 +1,187 @@
+"""Recovery: what an earlier daemon had promised, read back from its journal (S7, S8).
+
+What it is: the rows of the ledger as changes of the journal and as nodes of the tree, before the first request is served.
+What it is not: the uploading (it goes on in the background, as ever), or the choice of the journal (`slot`).
+Invariants:
+- A row comes back under its own number, so the order of what was promised is kept. What a row says may have been applied already.
+- After a power cut the bytes of a put that was not synced are not believed: they are set aside, and the store's version stays.
+- What no row needs was never closed, and is removed (S6). Nothing else is.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+
+import trio
+
+from storemount.errors import Refused
+from storemount.readers import Readers
+from storemount.stores.base import ArtifactStore
+from storemount.tree import Attributes, Node, Tree
+from storemount.writeback.change import Change, Kind, State
+from storemount.writeback.journal import Journal
+from storemount.writeback.ledger import Ledger, Row
+from storemount.writeback.record import Told, told
+from storemount.writeback.staging import StagedFile, Staging
+
+log = logging.getLogger(__name__)
+
+
+class Recovery:
+    """Into a `tree` and a `journal` that are empty."""
+
+    def __init__(self, tree: Tree, journal: Journal, ledger: Ledger, staging: Staging, readers: Readers, store: ArtifactStore) -> None:
+        self._tree = tree
+        self._journal = journal
+        self._ledger = ledger
+        self._staging = staging
+        self._readers = readers
+        self._store = store
+        self._open: dict[int, StagedFile] = {}
+
+    def read_back(self) -> int:
+        """How many changes were taken up. Raises ValueError: a row cannot be read; OSError."""
+        for row in self._ledger.rows:
+            detail = told(row)
+            if Kind(row.kind) is Kind.PUT:
+                self._put(row, detail)
+            else:
+                self._restore(row, detail)
+        known = set(self._open)
+        for file in self._open.values():
+            file.drop()
+        self._ledger.commit()
+        self._staging.sweep(known)
+        return len(self._journal)
+
+    # places
+
+    def _folder(self, path: str) -> Node:
+        """The directory of this path; what is missing of it is made, as something the store will tell more of."""
+        node = self._tree.root
+        for name in path.split("/") if path else ():
+            assert node.folder is not None
+            held = node.folder.children.get(name)
+            node = held if held is not None and held.folder is not None else self._tree.add(node, name, directory=True)
+        return node
+
+    def _place(self, key: str) -> tuple[Node, str, Node | None]:
+        """The directory, the name, and the node that is there."""
+        above, _, name = key.rpartition("/")
+        parent = self._folder(above)
+        assert parent.folder is not None
+        return parent, name, parent.folder.children.get(name)
+
+    # puts
+
+    def _put(self, row: Row, detail: Told) -> None:
+        if detail.done and not self._ledger.rebooted:
+            self._ledger.erase(row.id)
+        elif self._ledger.rebooted and not row.synced:
+            self._distrust(row, detail)
+        else:
+            self._restore_put(row, detail)
+
+    def _distrust(self, row: Row, detail: Told) -> None:
+        kept = [self._staging.set_aside(layer.number) for layer in detail.layers]
+        log.error("%r was closed less than a second before the power went: what there is of it is kept in %s", row.key, kept[0])
+        self._ledger.erase(row.id)
+
+    def _restore_put(self, row: Row, detail: Told) -> None:
+        base = self._readers.base_of(detail.base) if detail.base is not None and detail.layers[-1].base_size else None
+        try:
+            staged = self._staging.restored(detail.layers, base, self._open)
+        except FileNotFoundError:
+            if not self._store.traits.local_files:
+                log.error("what was written to %r is not in %s any more, and the store never got it", row.key, self._staging.folder)
+            self._ledger.erase(row.id)  # Else the store has taken the file, by a rename.
+            return
+        node = self._file(row.key, detail.attributes)
+        self._supersede(node, row.key)
+        if node.staged is not None:
+            node.staged.drop()
+        node.staged, node.artifact, node.covers = staged, detail.base, detail.covers
+        if detail.symlink:
+            node.target = os.pread(staged.fd, staged.size, 0)
+        change = self._change(row, detail, node)
+        change.staged, change.layers, change.synced = staged.hold(), detail.layers, row.synced
+        self._journal.restore(change)
+
+    def _file(self, key: str, attributes: Attributes | None) -> Node:
+        parent, name, held = self._place(key)
+        node = held if held is not None and held.folder is None else self._tree.add(parent, name)
+        node.attributes = attributes
+        return node
+
+    def _supersede(self, node: Node, key: str) -> None:
+        """An older put of the same file under the same key has nothing to say any more."""
+        older = self._journal.waiting_put(node)
+        if older is not None and older.key == key:
+            self._journal.cancel(older)
+
+    def _change(self, row: Row, detail: Told, node: Node) -> Change:
+        change = Change(row.id, Kind(row.kind), row.key, node, trio.current_time(), to=detail.to, artifact=detail.artifact)
+        change.exclusive = detail.exclusive
+        if detail.refused is not None:
+            change.state, change.error = State.REFUSED, Refused(detail.refused)
+            node.error = change.error
+        return change
+
+    # the other rows
+
+    def _restore(self, row: Row, detail: Told) -> None:
+        kind = Kind(row.kind)
+        if kind is Kind.MKDIR:
+            self._restore_mkdir(row, detail)
+        elif kind is Kind.MOVE:
+            self._restore_move(row, detail)
+        elif kind is Kind.ANNOTATE:
+            self._restore_annotate(row, detail)
+        else:
+            self._restore_removal(row, detail, directory=kind is Kind.RMDIR)
+
+    def _restore_mkdir(self, row: Row, detail: Told) -> None:
+        node = self._folder(row.key)
+        assert node.folder is not None
+        node.folder.marked = True
+        change = self._change(row, detail, node)
+        self._journal.restore(change)
+        # With something to wait for it cannot have been applied: what the store has there belongs to an older directory.
+        node.folder.unborn = bool(change.after)
+
+    def _restore_removal(self, row: Row, detail: Told, *, directory: bool) -> None:
+        parent, name, held = self._place(row.key)
+        node = held if held is not None else self._tree.add(parent, name, directory=directory)
+        self._tree.unlink(node)
+        self._tree.hide(parent, name)
+        change = self._change(row, detail, node)
+        change.hides = (parent, name)
+        self._journal.restore(change)
+
+    def _restore_move(self, row: Row, detail: Told) -> None:
+        assert detail.to is not None
+        parent, name, held = self._place(row.key)
+        if detail.directory:
+            node = self._folder(row.key)
+        else:
+            node = held if held is not None and held.folder is None else self._tree.add(parent, name)
+            node.artifact = detail.artifact if node.artifact is None else node.artifact
+            node.attributes = detail.attributes
+        self._tree.hide(parent, name)
+        change = self._change(row, detail, node)
+        change.hides = (parent, name)
+        self._journal.restore(change)
+        to, to_name, _ = self._place(detail.to)
+        self._tree.relink(node, to, to_name)
+
+    def _restore_annotate(self, row: Row, detail: Told) -> None:
+        node = self._file(row.key, detail.attributes)
+        node.artifact = detail.base if node.artifact is None else node.artifact
+        self._journal.restore(self._change(row, detail, node))
+
+
+def left_behind(rows: Sequence[Row]) -> int:
+    """How many of these rows stand for something that the store may not have."""
+    return sum(not row.detail.get("done", False) for row in rows)

@@ -1,0 +1,100 @@
+"""Changes: the rows of the journal.
+
+What it is: what one change of the store is about, and how far it is.
+What it is not: the order of the changes (`order`), or what is done with them (`journal`).
+Invariant: only `journal` and `order` move a change from one state to another.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+import trio
+
+from storemount.stores.base import Artifact
+from storemount.tree import Node
+from storemount.writeback.staging import Layer, StagedFile
+
+
+class Kind(enum.Enum):
+    PUT = "put"
+    DELETE = "delete"
+    MOVE = "move"
+    MKDIR = "mkdir"
+    RMDIR = "rmdir"
+    ANNOTATE = "annotate"
+
+
+REMOVALS = (Kind.DELETE, Kind.RMDIR)
+
+
+class State(enum.Enum):
+    """REFUSED: the store will not have it; it stays, for somebody to try it again, and what depends on it waits (S16)."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+    REFUSED = "refused"
+    CANCELLED = "cancelled"
+
+
+@dataclass(slots=True, eq=False)
+class Change:
+    """A row. `key` and `to` are directory keys without the trailing slash where the change is about a directory.
+
+    due: when it may start (trio time). artifact: what a delete or a move takes away. hides: the directory and the name under which the
+    store still has what this change takes away. displaced: nodes that lose their object by it. sealed: the frozen file that a put sends.
+    moved: a directory's bytes are under their new keys. doubtful: the store may have it already, though nobody
+    said so (a daemon died over it). turn: set at the end of
+    every attempt. after, before: what it waits for, and what waits for it.
+    """
+
+    id: int
+    kind: Kind
+    key: str
+    node: Node
+    due: float
+    to: str | None = None
+    artifact: Artifact | None = None
+    hides: tuple[Node, str] | None = None
+    displaced: list[Node] = field(default_factory=list)
+    state: State = State.WAITING
+    tries: int = 0
+    error: Exception | None = None
+    staged: StagedFile | None = None
+    layers: tuple[Layer, ...] = ()
+    exclusive: bool = False
+    moved: bool = False
+    doubtful: bool = False
+    synced: bool = False
+    turn: trio.Event = field(default_factory=trio.Event)
+    born: float = field(default_factory=trio.current_time)
+    after: set[Change] = field(default_factory=set)
+    before: set[Change] = field(default_factory=set)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return (self.key,) if self.to is None else (self.key, self.to)
+
+    @property
+    def finished(self) -> bool:
+        return self.state in (State.DONE, State.CANCELLED)
+
+    @property
+    def uncertain(self) -> bool:
+        """Whether the store may have it already: an attempt failed without saying how far it came."""
+        return self.doubtful or self.tries > 0 or self.state is State.RUNNING
+
+    @property
+    def first(self) -> Change:
+        """What has to end before this can: itself, or the oldest of those that it waits for."""
+        change = self
+        while change.after:
+            change = min(change.after, key=lambda earlier: earlier.id)
+        return change
+
+    @property
+    def why_stuck(self) -> Exception | None:
+        """The last failure of this change, or of the one that it waits for."""
+        return self.first.error if self.error is None else self.error

@@ -1,0 +1,109 @@
+"""Durability: when what was promised survives a power cut (S7).
+
+What it is: the grouped syncing of staged files and of the journal, at most a second after the promise, or before it is given.
+What it is not: what survives the daemon's death: a commit alone does that.
+Invariants: the bytes of a row reach the disk before the row is marked as synced; one that is not marked is not believed after a power cut.
+One group is synced at a time; whoever comes meanwhile shares the next one.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+import trio
+
+from storemount.errors import StoreMountError
+from storemount.writeback.change import Change, Kind
+from storemount.writeback.journal import Journal
+from storemount.writeback.ledger import Ledger
+from storemount.writeback.record import Record
+from storemount.writeback.staging import StagedFile
+
+PERIOD = 0.4
+"""Seconds between two groups. A group is a wait for the disk, and a power cut loses what came after the last one."""
+
+ONE_BY_ONE = 16
+"""Up to so many files are synced each by itself; for more the whole file system is, in one go."""
+
+log = logging.getLogger(__name__)
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Durability:
+    """Of what `journal` promises, with staged files in `folder`. `immediate`: a promise is given only once it survives a power cut.
+    `sync_store`: has what puts have left in the store survive one."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        record: Record,
+        ledger: Ledger,
+        folder: Path,
+        sync_store: Callable[[], Awaitable[None]],
+        *,
+        immediate: bool,
+    ) -> None:
+        self.immediate = immediate
+        self._journal = journal
+        self._record = record
+        self._ledger = ledger
+        self._folder = folder
+        self._sync_store = sync_store
+        self._turn = trio.Lock()
+
+    async def run(self) -> None:
+        """Sync a group again and again, until cancelled."""
+        while True:
+            await trio.sleep(PERIOD)
+            try:
+                await self.now()
+            except (OSError, StoreMountError) as error:
+                log.error("what was closed is not safe from a power cut yet: %s", error)
+
+    async def now(self) -> None:
+        """All that was promised before this call survives a power cut when it returns. Raises OSError."""
+        async with self._turn:
+            await self._store()
+            self._journal.commit()
+            rows = [change for change in self._journal if change.kind is Kind.PUT and not change.synced]
+            if not rows and not self._ledger.unsynced:
+                return
+            promised = [(change, change.layers) for change in rows]
+            files = [layer.hold() for change in rows if change.staged is not None for layer in change.staged.layers]
+            try:
+                await trio.to_thread.run_sync(_sync, files, self._folder)
+            finally:
+                for file in files:
+                    file.drop()
+            self._mark([change for change, layers in promised if change.layers is layers and not change.finished])
+            await trio.to_thread.run_sync(self._ledger.sync)
+
+    async def _store(self) -> None:
+        """What puts have left in the store is made safe, before their rows are forgotten."""
+        if done := self._record.done:
+            await self._sync_store()
+            self._record.forget(done)
+
+    def _mark(self, rows: Sequence[Change]) -> None:
+        for change in rows:
+            change.synced = True
+        self._ledger.mark_synced([change.id for change in rows])
+
+
+def _sync(files: Sequence[StagedFile], folder: Path) -> None:
+    """The bytes of these files and their names."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if len(files) > ONE_BY_ONE:
+            if _libc.syncfs(fd):
+                raise OSError(ctypes.get_errno(), f"syncfs {folder}")
+            return
+        for file in files:
+            os.fdatasync(file.fd)
+        os.fsync(fd)
+    finally:
+        os.close(fd)

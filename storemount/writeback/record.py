@@ -1,0 +1,145 @@
+"""Records: a change of the journal as a row of the ledger, and back.
+
+What it is: the form in which everything that a change needs is kept (JSON), so that another daemon can go on with it.
+What it is not: the database (`ledger`), or the tree that the rows are read back into (`recovery`).
+Invariant: what `told` reads is what `_detail` wrote; a field that is missing has the value it had before it was thought of.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from storemount.stores.base import Artifact
+from storemount.tree import Attributes
+from storemount.writeback.change import Change, Kind, State
+from storemount.writeback.ledger import Ledger, Row
+from storemount.writeback.staging import Layer, StagedFile
+
+
+class Record:
+    """The journal's book, in `ledger`. `lazy`: what a put has left in the store does not survive a power cut by itself; its row is kept
+    until `forget`, marked as done, which says enough to a daemon that follows one that died."""
+
+    def __init__(self, ledger: Ledger, *, lazy: bool) -> None:
+        self._ledger = ledger
+        self._lazy = lazy
+        self._done: dict[int, StagedFile | None] = {}
+
+    def write(self, change: Change) -> None:
+        self._ledger.write(Row(change.id, change.kind.value, change.key, _detail(change), change.synced))
+
+    def erase(self, change: Change) -> None:
+        if self._lazy and change.kind is Kind.PUT and change.state is State.DONE:
+            staged = change.staged
+            # The store has mostly taken the file itself; a copy's origin is all there is after a power cut.
+            self._done[change.id] = staged.hold() if staged is not None and os.path.exists(staged.path) else None
+            self.write(change)
+        else:
+            self._ledger.erase(change.id)
+
+    def commit(self) -> bool:
+        return self._ledger.commit()
+
+    @property
+    def done(self) -> list[int]:
+        """The rows that are done, and kept until their objects are safe."""
+        return list(self._done)
+
+    def forget(self, numbers: Iterable[int]) -> None:
+        """The objects of these rows survive a power cut. Raises OSError."""
+        for number in numbers:
+            self._ledger.erase(number)
+        self._ledger.commit()
+        for number in numbers:
+            staged = self._done.pop(number)
+            if staged is not None:
+                staged.drop()
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a row says beside its kind and key."""
+
+    to: str | None
+    artifact: Artifact | None
+    hides: bool
+    directory: bool
+    symlink: bool
+    done: bool
+    refused: str | None
+    exclusive: bool
+    base: Artifact | None
+    covers: bool
+    layers: tuple[Layer, ...]
+    attributes: Attributes | None
+
+
+def _detail(change: Change) -> dict[str, Any]:
+    node = change.node
+    detail: dict[str, Any] = {
+        "to": change.to,
+        "artifact": _artifact_out(change.artifact),
+        "hides": change.hides is not None,
+        "directory": node.folder is not None,
+        "symlink": node.target is not None,
+        "done": change.state is State.DONE,
+        "refused": f"{change.error}" if change.state is State.REFUSED else None,
+        "exclusive": change.exclusive,
+        "base": _artifact_out(node.artifact),
+        "covers": node.covers,
+        "layers": [asdict(layer) for layer in change.layers],
+        "attributes": _attributes_out(node.attributes),
+    }
+    return {name: value for name, value in detail.items() if value}
+
+
+def told(row: Row) -> Told:
+    """The rest of what the row says. Raises ValueError: it was not written by `Record`."""
+    detail = row.detail
+    try:
+        return Told(
+            to=detail.get("to"),
+            artifact=_artifact_in(detail.get("artifact")),
+            hides=detail.get("hides", False),
+            directory=detail.get("directory", False),
+            symlink=detail.get("symlink", False),
+            done=detail.get("done", False),
+            refused=detail.get("refused"),
+            exclusive=detail.get("exclusive", False),
+            base=_artifact_in(detail.get("base")),
+            covers=detail.get("covers", False),
+            layers=tuple(_layer_in(layer) for layer in detail.get("layers", ())),
+            attributes=_attributes_in(detail.get("attributes")),
+        )
+    except (TypeError, KeyError) as error:
+        raise ValueError(f"row {row.id} of the journal cannot be read: {error}") from error
+
+
+def _artifact_out(artifact: Artifact | None) -> dict[str, Any] | None:
+    return asdict(artifact) if artifact is not None else None
+
+
+def _artifact_in(said: dict[str, Any] | None) -> Artifact | None:
+    return Artifact(**said) if said else None
+
+
+def _layer_in(said: dict[str, Any]) -> Layer:
+    return Layer(**{**said, "extents": tuple((start, stop) for start, stop in said["extents"])})
+
+
+def _attributes_out(own: Attributes | None) -> dict[str, Any] | None:
+    if own is None:
+        return None
+    said = {field.name: getattr(own, field.name) for field in fields(own)}
+    said["xattrs"] = {name.decode("latin-1"): value.decode("latin-1") for name, value in own.xattrs.items()}
+    return {name: value for name, value in said.items() if value not in (None, {})}
+
+
+def _attributes_in(said: dict[str, Any] | None) -> Attributes | None:
+    if said is None:
+        return None
+    xattrs = {name.encode("latin-1"): value.encode("latin-1") for name, value in said.get("xattrs", {}).items()}
+    return Attributes(**{**said, "xattrs": xattrs})
