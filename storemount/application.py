@@ -84,6 +84,7 @@ class Application:
             await self._move_file(change, change.to)
         if change.hides is not None:
             self._tree.unhide(*change.hides)
+        node.error = None
         node.fresh_until = -1.0 if node.replaced else max(node.fresh_until, trio.current_time() + self._ttl)
         self._tree.confirm(node)
         return True

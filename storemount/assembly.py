@@ -32,6 +32,7 @@ from storemount.writeback.durability import Durability
 from storemount.writeback.journal import Journal
 from storemount.writeback.ledger import Ledger
 from storemount.writeback.record import Record
+from storemount.writeback.room import Room
 from storemount.writeback.slot import JOURNAL
 from storemount.writeback.staging import Staging
 from storemount.writeback.worker import Bell, Worker
@@ -50,6 +51,7 @@ class Mount:
     ledger: Ledger
     publisher: Publisher
     staging: Staging
+    room: Room
     worker: Worker
     durability: Durability
     conflicts: Conflicts
@@ -68,13 +70,14 @@ def assemble(store: ArtifactStore, settings: MountSettings, folder: Path, identi
     ledger = Ledger(folder / JOURNAL, store=identity, boot=boot())
     record = Record(ledger, lazy=store.traits.lazy)
     journal = Journal(bell.ring, record, first=ledger.rows[-1].id + 1 if ledger.rows else 1)
-    staging = Staging(folder)
+    room = Room(folder, settings.staging_size, settings.staging_wait, journal.hurry_all)
+    staging = Staging(folder, room)
     durability = Durability(journal, record, ledger, folder, partial(store.sync, ""), immediate=settings.durability == "power")
     blocks = BlockCache(_following(store, moves), settings.cache_size, nursery)
     readers = Readers(store, blocks, staging, moves)
     conflicts = Conflicts(tree, store, journal, readers)
-    publisher = Publisher(tree, store, journal, durability, moves, conflicts, settings)
-    files = Files(tree, store, blocks, readers, staging, publisher, moves)
+    publisher = Publisher(tree, store, journal, durability, staging, moves, conflicts, settings)
+    files = Files(tree, store, blocks, readers, staging, room, publisher, moves)
     catalog = Catalog(tree, store, journal, settings.ttl, nursery)
     namespace = Namespace(tree, catalog, files, store, journal, publisher, staging, settings)
     application = Application(tree, store, readers, moves, settings.ttl)
@@ -82,7 +85,7 @@ def assemble(store: ArtifactStore, settings: MountSettings, folder: Path, identi
     worker = Worker(journal, bell, appliers, application.remove, publisher.failed, settings.uploads)
     taken_up = Recovery(tree, journal, ledger, staging, readers, store).read_back()
     fs = FileSystem(tree, catalog, namespace, files, publisher, journal, durability, store, Xattrs(store.uri), settings)
-    return Mount(fs, tree, catalog, blocks, journal, ledger, publisher, staging, worker, durability, conflicts, taken_up)
+    return Mount(fs, tree, catalog, blocks, journal, ledger, publisher, staging, room, worker, durability, conflicts, taken_up)
 
 
 def _following(store: ArtifactStore, moves: Whereabouts) -> Fetch:

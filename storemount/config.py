@@ -44,10 +44,12 @@ class MountSettings:
     """How one mount behaves.
 
     ttl: how old a listing or an attribute may be (S3); infinite for an immutable store. cache_size: cap of the block cache in memory
-    (S15). deadline: how long one request to the store may take (S14). upload_delay: how long a closed file waits for further changes
+    (S15). staging_size: cap of what waits for its upload (None: the disk, less a floor); staging_wait: how long a write waits for room.
+    deadline: how long one request to the store may take (S14). upload_delay: how long a closed file waits for further changes
     before it goes up. uploads: how many go up at once. drain_timeout: how long a stop waits for the queue (S8). durability: what a close
     waits for (S7): "crash" (the journal), "power" (the disk under it) or "store". fsync: what an fsync waits for, "store" or "local" (the
-    disk). file_mode and dir_mode are permission bits shown for what the store does not say; umask is taken off them.
+    disk). exclusive_create: whether O_EXCL is a claim on this machine ("local") or in the store ("store", at once an empty object).
+    file_mode and dir_mode are permission bits shown for what the store does not say; umask is taken off them.
     """
 
     mountpoint: str
@@ -55,6 +57,8 @@ class MountSettings:
     ttl: float = 10.0
     cache_size: int = 256 * MIB
     staging_dir: str | None = None
+    staging_size: int | None = None
+    staging_wait: float = 60.0
     uid: int | None = None
     gid: int | None = None
     umask: int = 0o022
@@ -67,6 +71,7 @@ class MountSettings:
     drain_timeout: float = 3600.0
     durability: str = "crash"
     fsync: str = "store"
+    exclusive_create: str = "local"
     log_file: str | None = None
     log_level: str = "warning"
     fuse_options: tuple[str, ...] = ()

@@ -18,9 +18,10 @@ from storemount.errors import Changed
 from storemount.neighbours import Neighbours
 from storemount.publish import Publisher
 from storemount.readers import Readers
-from storemount.stores.base import ArtifactStore
+from storemount.stores.base import Artifact, ArtifactStore
 from storemount.stores.moves import Whereabouts
 from storemount.tree import Node, Tree
+from storemount.writeback.room import Room
 from storemount.writeback.staging import Buffer, StagedFile, Staging
 
 MOST_LAYERS = 8
@@ -45,6 +46,7 @@ class Files:
         blocks: BlockCache,
         readers: Readers,
         staging: Staging,
+        room: Room,
         publisher: Publisher,
         moves: Whereabouts,
     ) -> None:
@@ -53,6 +55,7 @@ class Files:
         self._blocks = blocks
         self._readers = readers
         self._staging = staging
+        self._room = room
         self._publisher = publisher
         self._moves = moves
         self._neighbours = Neighbours()
@@ -122,8 +125,10 @@ class Files:
         if node.parent is not None and node.parent.folder is not None:
             node.parent.folder.listed_until = -1.0
 
-    def write(self, node: Node, offset: int, data: Buffer) -> int:
-        """All of `data`. Raises OSError (ENOSPC)."""
+    async def write(self, node: Node, offset: int, data: Buffer) -> int:
+        """All of `data`; no checkpoint while there is room. Raises OSError and NoSpace (ENOSPC)."""
+        if not self._room.fits(len(data)):
+            await self._room.wait(len(data))
         return self._top(node, offset).write(offset, data)
 
     def truncate(self, node: Node, size: int) -> None:
@@ -136,9 +141,10 @@ class Files:
         if not node.writers:
             self._publisher.closed(node)
 
-    def create(self, node: Node) -> None:
-        """A new, empty file at this node."""
-        node.staged = self._staging.create()
+    def create(self, node: Node, claimed: Artifact | None) -> None:
+        """A new, empty file at this node; over what was `claimed` for it in the store, and over nothing else."""
+        node.artifact = claimed
+        node.staged = self._staging.create(edits=claimed is not None)
 
     def _top(self, node: Node, offset: int) -> StagedFile:
         """The staged file that takes a write at `offset`, with everything the node holds under it.

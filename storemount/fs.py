@@ -252,7 +252,8 @@ class FileSystem(pyfuse3.Operations):
         if held is not None and held.folder is None:
             # It appeared in the store after the kernel had looked.
             return self._open_existing(held, flags), self._replies.given(held)
-        node = await self._namespace.create(parent, text)
+        claim = bool(flags & os.O_EXCL) and self._settings.exclusive_create == "store"
+        node = await self._namespace.create(parent, text, claim=claim)
         return self._opened(node, flags), self._owned(node, mode, ctx)
 
     @changing
@@ -279,7 +280,7 @@ class FileSystem(pyfuse3.Operations):
     async def write(self, fh: int, offset: int, data: bytes) -> int:
         node = self._file(fh).node
         _clear_set_id(node)
-        return self._files.write(node, offset, data)
+        return await self._files.write(node, offset, data)
 
     @changing
     async def flush(self, fh: int) -> None:

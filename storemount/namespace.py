@@ -25,7 +25,7 @@ from storemount.errors import (
 )
 from storemount.files import Files
 from storemount.publish import Publisher
-from storemount.stores.base import Artifact, ArtifactStore, is_partial
+from storemount.stores.base import EMPTY, Artifact, ArtifactStore, is_partial
 from storemount.tree import Node, Tree, mappable
 from storemount.writeback.change import Change, Kind, State
 from storemount.writeback.journal import Journal
@@ -55,12 +55,20 @@ class Namespace:
 
     # create
 
-    async def create(self, parent: Node, name: str) -> Node:
-        """A new, empty file, in the staging only until it is closed. Raises AlreadyExists, NameTooLong."""
+    async def create(self, parent: Node, name: str, *, claim: bool = False) -> Node:
+        """A new, empty file, in the staging only until it is closed. `claim`: nobody else may have made it, on any machine (S9).
+
+        Raises AlreadyExists, NameTooLong, and with `claim` what the store raises."""
         await self._must_be_free(parent, name)
+        claimed = await self._claim(parent, name) if claim else None
         node = self._tree.add(parent, name)
-        self._files.create(node)
+        self._files.create(node, claimed)
         return node
+
+    async def _claim(self, parent: Node, name: str) -> Artifact:
+        """An empty object under this name, which only one can have made."""
+        await self._journal.settle(self._key(parent, name), self._settings.deadline)
+        return await self._store.write(self._key(parent, name), EMPTY, absent=True)
 
     async def make_directory(self, parent: Node, name: str) -> Node:
         """A directory that persists though it is empty (S11)."""

@@ -23,7 +23,7 @@ from storemount.tree import Node, Tree
 from storemount.writeback.change import Change, Kind, State
 from storemount.writeback.durability import Durability
 from storemount.writeback.journal import Journal
-from storemount.writeback.staging import StagedFile
+from storemount.writeback.staging import StagedFile, Staging
 
 
 class Publisher:
@@ -33,6 +33,7 @@ class Publisher:
         store: ArtifactStore,
         journal: Journal,
         durability: Durability,
+        staging: Staging,
         moves: Whereabouts,
         conflicts: Conflicts,
         settings: MountSettings,
@@ -41,6 +42,7 @@ class Publisher:
         self._store = store
         self._journal = journal
         self._durability = durability
+        self._staging = staging
         self._moves = moves
         self._conflicts = conflicts
         self._settings = settings
@@ -141,6 +143,8 @@ class Publisher:
             await self._durability.now()
         try:
             await staged.fill()
+            if change.doubtful:
+                await self._store.sweep(change.key)
             artifact = await self._write(change, staged)
         except Exception as error:
             # A failure that may pass is the queue's business; one that will not is the next close's, too (S16).
@@ -196,8 +200,13 @@ class Publisher:
         self.abandon(node)
 
     def failed(self, change: Change) -> None:
-        """A put has to be tried again: below its directory's new name, if that has been moved meanwhile."""
+        """A change has to be tried again: by somebody, when the store refused it for good (S16); a put below its directory's new name, if
+        that has been moved meanwhile. Raises OSError: what was refused could not be set aside."""
         node = change.node
+        if change.state is State.REFUSED:
+            node.error = change.error
+            if change.staged is not None:
+                self._staging.keep(change.staged)
         if change.kind is not Kind.PUT or not node.attached or node.path == change.key:
             return
         if not any(row.node is node for row in self._journal.at(node.path)):

@@ -284,6 +284,11 @@ class Journal:
                 self.hurry(change)
             await waiting[0].first.turn.wait()
 
+    def hurry_all(self) -> None:
+        """Start everything that may start."""
+        for change in self:
+            self.hurry(change)
+
     def hurry(self, change: Change) -> None:
         """Start it, and what it waits for, as soon as the order allows, unless it has failed and waits for its next try."""
         waiting = [change]

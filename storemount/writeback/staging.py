@@ -11,17 +11,18 @@ Invariants:
 
 from __future__ import annotations
 
-import bisect
 import contextlib
 import itertools
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from storemount.cache.pages import read_file
 from storemount.config import MIB
+from storemount.writeback.extents import Extents
+from storemount.writeback.room import Room
 
 FILL_STEP = 8 * MIB
 KEPT = "kept"
@@ -49,56 +50,6 @@ class Base(Protocol):
         ...
 
 
-class Extents:
-    """A set of byte ranges, kept sorted, disjoint and merged."""
-
-    def __init__(self) -> None:
-        self._starts: list[int] = []
-        self._stops: list[int] = []
-
-    def __len__(self) -> int:
-        return len(self._starts)
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        return iter(list(zip(self._starts, self._stops, strict=True)))
-
-    @property
-    def total(self) -> int:
-        return sum(self._stops) - sum(self._starts)
-
-    def add(self, start: int, stop: int) -> None:
-        if start >= stop:
-            return
-        if self._stops and self._starts[-1] <= start <= self._stops[-1]:
-            self._stops[-1] = max(self._stops[-1], stop)
-            return
-        first = bisect.bisect_left(self._stops, start)
-        last = bisect.bisect_right(self._starts, stop)
-        if first < last:
-            start, stop = min(start, self._starts[first]), max(stop, self._stops[last - 1])
-        self._starts[first:last] = [start]
-        self._stops[first:last] = [stop]
-
-    def cut(self, size: int) -> None:
-        """Forget everything from `size` on."""
-        last = bisect.bisect_left(self._starts, size)
-        del self._starts[last:], self._stops[last:]
-        if self._stops and self._stops[-1] > size:
-            self._stops[-1] = size
-
-    def gaps(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
-        """The parts of [start, stop) that are not in the set."""
-        index = bisect.bisect_right(self._stops, start)
-        while start < stop:
-            if index >= len(self._starts) or self._starts[index] >= stop:
-                yield start, stop
-                return
-            if self._starts[index] > start:
-                yield start, self._starts[index]
-            start = self._stops[index]
-            index += 1
-
-
 @dataclass(frozen=True, slots=True)
 class Layer:
     """What has to be remembered of a staged file to open it again: its number, and the fields of the same names.
@@ -121,7 +72,7 @@ class StagedFile:
     goes into a layer above.
     """
 
-    def __init__(self, path: str, number: int, base: Base | None = None, *, edits: bool = False) -> None:
+    def __init__(self, path: str, number: int, room: Room, base: Base | None = None, *, edits: bool = False) -> None:
         self.path = path
         self.number = number
         self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -130,6 +81,7 @@ class StagedFile:
         self.frozen = False
         self.flushed = False
         self.protected = 0
+        self._room = room
         self._present = Extents()
         self._base = base
         self._base_size = 0
@@ -139,7 +91,7 @@ class StagedFile:
             os.ftruncate(self.fd, self.size)
 
     @classmethod
-    def restored(cls, path: str, layer: Layer, base: Base | None) -> StagedFile:
+    def restored(cls, path: str, layer: Layer, room: Room, base: Base | None) -> StagedFile:
         """The staged file that an ended daemon left. Raises OSError (it is not there), ValueError (it is not what was promised)."""
         self = cls.__new__(cls)
         self.path, self.number = path, layer.number
@@ -152,8 +104,9 @@ class StagedFile:
         self.size = self.protected = layer.size
         self.edits, self.frozen, self.flushed = layer.edits, False, True
         self._present = Extents()
+        self._room = room
         for start, stop in layer.extents:
-            self._present.add(start, stop)
+            room.take(self._present.add(start, stop))
         self._base, self._base_size = base, layer.base_size
         self._holders = 1
         return self
@@ -168,6 +121,7 @@ class StagedFile:
             return
         self._drop_base()
         os.close(self.fd)
+        self._room.give(self._present.total)
         # The store may have taken the file itself (Source.movable).
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.path)
@@ -186,11 +140,6 @@ class StagedFile:
     def whole(self) -> bool:
         """Whether every byte is here."""
         return not any(self._present.gaps(0, min(self.size, self._base_size)))
-
-    @property
-    def held(self) -> int:
-        """Bytes on the disk, as far as this file's own map says."""
-        return self._present.total
 
     @property
     def layers(self) -> list[StagedFile]:
@@ -233,7 +182,7 @@ class StagedFile:
                 count = os.pwrite(self.fd, view, offset)
                 view, offset = view[count:], offset + count
         finally:
-            self._present.add(start, offset)
+            self._room.take(self._present.add(start, offset))
             self.size = max(self.size, offset)
 
     def truncate(self, size: int) -> None:
@@ -241,7 +190,7 @@ class StagedFile:
         assert self.takes(size)
         os.ftruncate(self.fd, size)
         self._base_size = min(self._base_size, size)
-        self._present.cut(size)
+        self._room.give(self._present.cut(size))
         self.size = size
         self.flushed = False
 
@@ -315,8 +264,9 @@ class StagedFile:
 class Staging:
     """The folder of one journal's staged files. Each is called by its number."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, room: Room) -> None:
         self.folder = folder
+        self._room = room
         kept = os.listdir(folder / KEPT) if (folder / KEPT).is_dir() else []
         numbers = [int(name, 16) for name in (*os.listdir(folder), *kept) if _is_number(name)]
         self._numbers = itertools.count(max(numbers, default=0) + 1)
@@ -324,7 +274,7 @@ class Staging:
     def create(self, base: Base | None = None, *, edits: bool = False) -> StagedFile:
         """A new file, with the content of `base`. Raises OSError (ENOSPC, EMFILE)."""
         number = next(self._numbers)
-        return StagedFile(self._path(number), number, base, edits=edits)
+        return StagedFile(self._path(number), number, self._room, base, edits=edits)
 
     def restored(self, layers: Sequence[Layer], base: Base | None, already: dict[int, StagedFile]) -> StagedFile:
         """The staged file with these layers, from the top, over `base`. `already`: the layers that are open, which this adds to.
@@ -335,7 +285,8 @@ class Staging:
         for layer in reversed(layers):
             known = already.get(layer.number)
             if known is None:
-                known = already[layer.number] = StagedFile.restored(self._place(layer.number), layer, file if file is not None else base)
+                below = file if file is not None else base
+                known = already[layer.number] = StagedFile.restored(self._place(layer.number), layer, self._room, below)
             elif file is not None:
                 file.drop()
             file = known.hold()
@@ -347,12 +298,9 @@ class Staging:
         """Set the layers of this file aside: the store refused them for good (S16). Raises OSError."""
         (self.folder / KEPT).mkdir(mode=0o700, exist_ok=True)
         for layer in file.layers:
-            layer.move(str(self.folder / KEPT / f"{layer.number:08x}"))
-
-    def take_back(self, file: StagedFile) -> None:
-        """The other way. Raises OSError."""
-        for layer in file.layers:
-            layer.move(self._path(layer.number))
+            kept = str(self.folder / KEPT / f"{layer.number:08x}")
+            if layer.path != kept:
+                layer.move(kept)
 
     def set_aside(self, number: int) -> Path:
         """Keep the file of this number where nobody takes it for something whole; where that is. Raises OSError."""

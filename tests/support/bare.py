@@ -24,6 +24,7 @@ from storemount.config import MountSettings
 from storemount.errors import Changed, StoreMountError
 from storemount.stores.base import Artifact, ArtifactStore, Source
 from storemount.tree import ROOT, Node
+from storemount.writeback.slot import JOURNAL
 from tests.support.faulty import FaultyStore
 
 NOREPLACE = 1
@@ -209,13 +210,34 @@ async def bare_mount(
     cache_size: int = 64 * 1024 * 1024,
     deadline: float = 20.0,
 ) -> AsyncIterator[BareMount]:
-    """A mount over `store`, gone when the context is left (what was not uploaded then is not)."""
+    """A mount over `store`, gone when the context is left as a daemon that was killed is: what was not uploaded then is not, and what was
+    promised is in `staging`, for the next mount."""
     settings = MountSettings("/nowhere", ttl=ttl, upload_delay=upload_delay, cache_size=cache_size, deadline=deadline)
     async with trio.open_nursery() as nursery:
         mount = assemble(store, settings, staging, "test", nursery)
-        nursery.start_soon(mount.worker.run)
-        yield BareMount(mount, store)
-        nursery.cancel_scope.cancel()
+        try:
+            nursery.start_soon(mount.worker.run)
+            yield BareMount(mount, store)
+            nursery.cancel_scope.cancel()
+        finally:
+            mount.ledger.close()
+            close_descriptors(staging)
+
+
+def close_descriptors(folder: Path) -> None:
+    """Close what is open below `folder`, as the kernel does for a process that was killed."""
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            path = os.readlink(f"/proc/self/fd/{name}")
+        except FileNotFoundError:  # The descriptor of the listing itself.
+            continue
+        if path.startswith(f"{folder}/"):
+            os.close(int(name))
+
+
+def staged_files(folder: Path) -> list[str]:
+    """The files with written bytes below a staging folder, beside the journal."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and not path.name.startswith(JOURNAL))
 
 
 async def put_object(store: ArtifactStore, key: str, data: bytes, folder: Path) -> Artifact:

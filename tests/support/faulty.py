@@ -18,15 +18,16 @@ from typing import Self
 import trio
 
 from storemount.stores.base import Artifact, ArtifactStore, Capacity, Child, Source
+from storemount.stores.conditions import Condition
 from storemount.stores.memory import MemoryStore
 
 
 class PromptMemoryStore(MemoryStore):
     """A memory store that uses no thread, so that nothing but the clock decides what comes first."""
 
-    async def write(self, key: str, source: Source) -> Artifact:
+    async def write(self, key: str, source: Source, *, over: Artifact | None = None, absent: bool = False) -> Artifact:
         await trio.lowlevel.checkpoint()
-        return self._put(key, _content(source))
+        return self._put(key, _content(source), Condition(over, absent))
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,11 +179,22 @@ class FaultyStore:
         await _after(fault)
         return data
 
-    async def write(self, key: str, source: Source) -> Artifact:
+    async def write(self, key: str, source: Source, *, over: Artifact | None = None, absent: bool = False) -> Artifact:
         fault = await self._before(Request("write", key, 0, source.size))
-        artifact = await self.inner.write(key, source)
+        artifact = await self.inner.write(key, source, over=over, absent=absent)
         await _after(fault)
         return artifact
+
+    async def sweep(self, key: str) -> None:
+        fault = await self._before(Request("sweep", key))
+        await self.inner.sweep(key)
+        await _after(fault)
+
+    async def annotate(self, artifact: Artifact, *, mode: int | None, mtime_ns: int | None) -> Artifact:
+        fault = await self._before(Request("annotate", artifact.key))
+        annotated = await self.inner.annotate(artifact, mode=mode, mtime_ns=mtime_ns)
+        await _after(fault)
+        return annotated
 
     async def copy(self, artifact: Artifact, key: str) -> Artifact:
         fault = await self._before(Request("copy", key))

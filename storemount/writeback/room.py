@@ -1,0 +1,78 @@
+"""Room: how much of the disk staged files may have (S15).
+
+What it is: the bytes that are staged, the cap on them, the room that is left alone on the disk, and the wait of a write that finds none.
+What it is not: an eviction: what is staged is never given up, so only uploads make room.
+Invariants: a write waits for a bounded time, then hears ENOSPC, before the disk itself is full. An upload that has to bring the rest of a
+file from the store is not held back, as it is what makes room.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import trio
+
+from storemount.config import MIB
+from storemount.errors import NoSpace
+
+LOOKED_AT = 32 * MIB
+"""Bytes that may be staged between two looks at the disk; and seconds, below."""
+LOOKED_AFTER = 1.0
+
+FLOOR = 1024 * MIB
+FLOOR_SHARE = 20
+"""Left alone on the disk: a twentieth of it, and no more than `FLOOR`."""
+
+AGAIN = 0.5
+"""Seconds until a waiting write looks at the disk again: others make room there, too."""
+
+
+class Room:
+    """On the file system of `folder`. `cap`: bytes (None: what the disk has). `patience`: seconds that a write may wait.
+    `hurry`: called when there is a wait, to have uploads start."""
+
+    def __init__(self, folder: Path, cap: int | None, patience: float, hurry: Callable[[], None]) -> None:
+        self.taken = 0
+        self.cap = cap
+        self._folder = folder
+        self._patience = patience
+        self._hurry = hurry
+        self._left = 0
+        self._looked = -LOOKED_AFTER
+        self._given = trio.Event()
+
+    def take(self, count: int) -> None:
+        self.taken += count
+        self._left -= count
+
+    def give(self, count: int) -> None:
+        self.taken -= count
+        self._left += count
+        self._given.set()
+
+    def fits(self, count: int) -> bool:
+        """Whether so many bytes more may be staged."""
+        if self.cap is not None and self.taken + count > self.cap:
+            return False
+        if self._left < count or trio.current_time() > self._looked + LOOKED_AFTER:
+            self._look()
+        return self._left >= count
+
+    def _look(self) -> None:
+        disk = os.statvfs(self._folder)
+        floor = min(FLOOR, disk.f_blocks * disk.f_frsize // FLOOR_SHARE)
+        self._looked = trio.current_time()
+        self._left = min(disk.f_bavail * disk.f_frsize - floor, LOOKED_AT)
+
+    async def wait(self, count: int) -> None:
+        """Until so many bytes fit. Raises NoSpace after `patience`."""
+        with trio.move_on_after(self._patience) as limit:
+            while not self.fits(count):
+                self._hurry()
+                self._given = trio.Event()
+                with trio.move_on_after(AGAIN):
+                    await self._given.wait()
+        if limit.cancelled_caught:
+            raise NoSpace(f"{self._folder} has no room for more staged files, and uploads make none")
