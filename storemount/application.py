@@ -1,6 +1,6 @@
 """What the journal's rows about names do in the store, when the worker applies them.
 
-What it is: markers, removals and moves; each is done again without harm when a daemon died over it.
+What it is: markers, removals, moves and metadata; each is done again without harm when a daemon died over it.
 What it is not: the rules for names (`namespace`), uploads (`publish`), order and limits (`writeback`).
 Invariant: the end of a row is one step: the tree and the whereabouts change together, with no await between.
 """
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import trio
 
-from storemount.errors import NotEmpty, NotFound
+from storemount.errors import Changed, NotEmpty, NotFound
 from storemount.readers import Readers
 from storemount.stores.base import EMPTY, Artifact, ArtifactStore
 from storemount.stores.moves import Whereabouts
@@ -37,6 +37,19 @@ class Application:
         if folder is not None and folder.unborn:
             folder.unborn = False
             change.node.fresh_until = folder.listed_until = trio.current_time() + self._ttl
+        return True
+
+    async def annotate(self, change: Change) -> bool:
+        """Give the object the mode and the time that the node has."""
+        node, own = change.node, change.node.attributes
+        if node.artifact is None or own is None:
+            return True
+        try:
+            node.artifact = await self._store.annotate(self._moves.of(node.artifact), mode=own.mode, mtime_ns=own.mtime_ns)
+        except Changed:
+            # Somebody else has replaced the object, whose mode and time these are not.
+            node.fresh_until = -1.0
+        self._tree.confirm(node)
         return True
 
     async def remove(self, changes: Sequence[Change]) -> None:

@@ -81,7 +81,12 @@ def assemble(store: ArtifactStore, settings: MountSettings, folder: Path, identi
     catalog = Catalog(tree, store, journal, settings.ttl, nursery)
     namespace = Namespace(tree, catalog, files, store, journal, publisher, staging, settings)
     application = Application(tree, store, readers, moves, settings.ttl)
-    appliers = {Kind.PUT: publisher.put, Kind.MOVE: application.move, Kind.MKDIR: application.make_marker}
+    appliers = {
+        Kind.PUT: publisher.put,
+        Kind.MOVE: application.move,
+        Kind.MKDIR: application.make_marker,
+        Kind.ANNOTATE: application.annotate,
+    }
     worker = Worker(journal, bell, appliers, application.remove, publisher.failed, settings.uploads)
     taken_up = Recovery(tree, journal, ledger, staging, readers, store).read_back()
     fs = FileSystem(tree, catalog, namespace, files, publisher, journal, durability, store, Xattrs(store.uri), settings)

@@ -137,7 +137,7 @@ class FileSystem(pyfuse3.Operations):
         own.atime_ns = attr.st_atime_ns if fields.update_atime else own.atime_ns
         own.mtime_ns = attr.st_mtime_ns if fields.update_mtime else own.mtime_ns
         own.ctime_ns = attr.st_ctime_ns if fields.update_ctime else time.time_ns()
-        self._publisher.described(node)
+        self._publisher.described(node, stored=fields.update_mode or fields.update_mtime)
         return self._replies.attributes(node)
 
     @kernel_op

@@ -79,11 +79,29 @@ class Publisher:
         if staged is not None and not node.writers and not staged.flushed:
             self.promise(node)
 
-    def described(self, node: Node) -> None:
-        """Mode, owner, times or attributes of this node were set: what is still to be sent says so too."""
+    def described(self, node: Node, *, stored: bool = False) -> None:
+        """Mode, owner, times or attributes of this node were set: what is still to be sent says so too.
+
+        stored: it was the mode or the time, which the store's own object has to follow, where it has them."""
         waiting = self._journal.waiting_put(node)
         if waiting is not None:
             self._journal.update(waiting)
+        elif stored and self._store.traits.modes and node.attached and node.folder is None and node.artifact is not None:
+            self._annotate(node)
+
+    def _annotate(self, node: Node) -> None:
+        for change in self._journal.at(node.path):
+            if change.kind is Kind.ANNOTATE and change.node is node and change.state is not State.RUNNING:
+                self._journal.update(change)
+                return
+        self._journal.add(Kind.ANNOTATE, node, node.path, artifact=node.artifact, delay=self._settings.upload_delay)
+
+    async def is_annotated(self, node: Node, artifact: Artifact) -> bool:
+        """Whether the object is no longer `artifact` only because it was given another time here; waits for the end of that."""
+        for change in self._journal.at(node.path) if node.attached else ():
+            if change.kind is Kind.ANNOTATE and change.node is node and change.state is State.RUNNING:
+                await change.turn.wait()
+        return node.artifact is not artifact
 
     def promise_below(self, node: Node) -> None:
         """What is written of this file, or of the closed files at and below this directory, is promised."""

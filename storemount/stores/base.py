@@ -72,10 +72,11 @@ class Traits:
     """What this store can do.
 
     `conditional`: a write's condition is checked by the store itself, in the same step as the write (by an S3 server as far as it honours
-    it); otherwise we look just before the step that publishes, and a change in between goes unseen. `rename`: has the `rename` verb, atomic for files and directories. `modes`:
-    keeps st_mode (and so symbolic links), and has the `annotate` verb. `local_files`: `open_local` gives a descriptor for a version.
-    `max_key_bytes`: longest key, in UTF-8 bytes. `bytes_names`: names that are not UTF-8 can be held. `lazy`: what a write left is durable
-    only after `sync`. `real_directories`: a directory exists by itself, and does not need a marker to survive its last file.
+    it); otherwise we look just before the step that publishes, and a change in between goes unseen. `rename`: has the `rename` verb,
+    atomic for files and directories. `modes`: keeps st_mode (and so symbolic links), and has the `annotate` verb. `local_files`:
+    `open_local` gives a descriptor for a version. `max_key_bytes`: longest key, in UTF-8 bytes. `bytes_names`: names that are not UTF-8
+    can be held. `lazy`: what a write left is durable only after `sync`. `real_directories`: a directory exists by itself, and does not
+    need a marker to survive its last file.
     """
 
     engine: str

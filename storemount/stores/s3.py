@@ -132,10 +132,10 @@ class S3Store(FlatStore):
     async def _put(self, key: str, source: Source, condition: Condition) -> Artifact:
         data = await trio.to_thread.run_sync(read_part, source, 0, source.size)
         asked: dict[str, Any] = {"Key": self._full(key), "Body": data, "Metadata": user_metadata(source)}
-        told = await self._on(condition, key, partial(self._call, key, "put_object", sending=source.size, **asked))
+        told = await self._conditionally(condition, key, partial(self._call, key, "put_object", sending=source.size, **asked))
         return Artifact(key, _tag(told), source.size, _server_time(told))
 
-    async def _on(self, condition: Condition, key: str, request: Callable[..., Awaitable[dict[str, Any]]]) -> dict[str, Any]:
+    async def _conditionally(self, condition: Condition, key: str, request: Callable[..., Awaitable[dict[str, Any]]]) -> dict[str, Any]:
         """The answer to `request`, which the server is to do on this condition; it was confirmed just before. A refusal is Changed."""
         if not condition.given:
             return await request()
@@ -161,9 +161,12 @@ class S3Store(FlatStore):
         held: Artifact | None = None
         try:
             held = await self._head(key)
-        except NotFound:
-            if condition.over is not None:
-                await self.check()  # The answer to a HEAD cannot say that it is the bucket which is missing (S3).
+        except StoreMountError as error:
+            if not error.transient and not (condition.absent and isinstance(error, NotFound)):
+                # A HEAD is answered without a word; a listing says when it is the bucket which is missing, or a token expired (S3).
+                await self.check()
+            if not isinstance(error, NotFound):
+                raise
         condition.check(key, held)
 
     async def copy(self, artifact: Artifact, key: str) -> Artifact:
@@ -223,7 +226,7 @@ class S3Store(FlatStore):
             asked: dict[str, Any] = {"Key": full, "UploadId": begun, "MultipartUpload": {"Parts": parts}}
             await self._confirm(key, condition)
             # Once asked for, completion is waited for: cancelled half-way, nobody could say whether the object is there.
-            told = await self._on(condition, key, partial(self._call, key, "complete_multipart_upload", shield=True, **asked))
+            told = await self._conditionally(condition, key, partial(self._call, key, "complete_multipart_upload", shield=True, **asked))
         except BaseException:
             await self._give_up(key, begun)
             raise

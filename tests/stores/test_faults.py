@@ -28,7 +28,7 @@ from tests.support.faults import Treatment, answer, faulty_server, garbage, refu
 from tests.support.servers import REGION, S3Server, guarded_moto_server, moto_server
 
 ARTIFACT = Artifact("key", '"e"', 5, 0)
-VERBS = ["check", "stat", "list", "read", "write", "delete", "copy"]
+VERBS = ["check", "stat", "list", "read", "write", "over", "absent", "sweep", "delete", "copy"]
 WRITTEN = 3 * 20 * 1024 * 1024
 
 Verb = Callable[[], Awaitable[object]]
@@ -57,6 +57,9 @@ def calls(store: ArtifactStore, source: SourceMaker) -> dict[str, Verb]:
         "list": listed,
         "read": lambda: store.read(ARTIFACT, 0, 5),
         "write": lambda: store.write("key", source(b"hello")),
+        "over": lambda: store.write("key", source(b"hello"), over=ARTIFACT),
+        "absent": lambda: store.write("key", source(b"hello"), absent=True),
+        "sweep": lambda: store.sweep("key"),
         "delete": lambda: store.delete(["key"]),
         "copy": lambda: store.copy(ARTIFACT, "other"),
     }
@@ -125,7 +128,7 @@ async def test_s3_a_failure_has_its_name(engine: str, treat: Treatment, expected
 
 @pytest.mark.parametrize("engine", ENGINES)
 async def test_s3_no_such_bucket_is_a_missing_store(engine: str, source: SourceMaker) -> None:
-    verbs = ("check", "stat", "list", "read", "write", "copy")
+    verbs = ("check", "stat", "list", "read", "write", "over", "absent", "sweep", "copy")
     with faulty_server(refusal("404 Not Found", "NoSuchBucket")) as endpoint:
         async with opened(endpoint, engine, 6.0) as store:
             found = await failures(store, source, *verbs)

@@ -28,8 +28,17 @@ def reset(connection: socket.socket) -> None:
 
 def answer(status: str, body: bytes = b"", *, length: int | None = None, etag: str = '"e"') -> Treatment:
     """Answer each request with this status and body; `length` is what the header claims."""
+    return scripted(lambda head: response(status, body, length=length, etag=etag))
+
+
+def response(status: str, body: bytes = b"", *, length: int | None = None, etag: str = '"e"') -> bytes:
     head = f"HTTP/1.1 {status}\r\nContent-Type: application/xml\r\nETag: {etag}\r\nLast-Modified: Mon, 23 Nov 2026 10:00:00 GMT\r\n"
     head += f"Content-Length: {len(body) if length is None else length}\r\nConnection: close\r\n\r\n"
+    return head.encode() + body
+
+
+def scripted(reply: Callable[[str], bytes]) -> Treatment:
+    """Answer each request with what `reply` makes of its head; nothing is a broken connection."""
 
     def treat(connection: socket.socket) -> None:
         seen = b""
@@ -38,17 +47,25 @@ def answer(status: str, body: bytes = b"", *, length: int | None = None, etag: s
             if not data:
                 return
             seen += data
-        connection.sendall(head.encode() + body)
+        told = reply(seen.partition(b"\r\n\r\n")[0].decode("latin-1"))
+        if seen.startswith(b"HEAD "):
+            told = b"".join(told.partition(b"\r\n\r\n")[:2])
+        connection.sendall(told)
         connection.shutdown(socket.SHUT_WR)
-        while connection.recv(65536):
+        while told and connection.recv(65536):
             pass
 
     return treat
 
 
 def refusal(status: str, code: str) -> Treatment:
-    """An S3 error document."""
-    return answer(status, f'<?xml version="1.0"?><Error><Code>{code}</Code><Message>no</Message></Error>'.encode())
+    """An S3 error document for each request."""
+    return answer(status, error(code))
+
+
+def error(code: str) -> bytes:
+    """The body of an S3 error document."""
+    return f'<?xml version="1.0"?><Error><Code>{code}</Code><Message>no</Message></Error>'.encode()
 
 
 def garbage(connection: socket.socket) -> None:

@@ -157,10 +157,26 @@ class BucketClient:
             # One by one: a bulk request cannot carry every key.
             self._s3.delete_object(Bucket=self.name, Key=key)
 
+    def versions(self) -> dict[str, tuple[str, str]]:
+        """Every key with what tells its versions apart: its ETag and its time."""
+        return {item["Key"]: (str(item["ETag"]), str(item["LastModified"])) for item in self._items("")}
+
+    def _items(self, prefix: str) -> Iterator[dict[str, Any]]:
+        for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix):
+            yield from page.get("Contents", ())
+
     def list(self, prefix: str = "") -> dict[str, int]:
         """Every key below `prefix` with its size, markers included."""
-        pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix)
-        return {item["Key"]: int(item["Size"]) for page in pages for item in page.get("Contents", ())}
+        return {item["Key"]: int(item["Size"]) for item in self._items(prefix)}
+
+    def begin(self, key: str, part: bytes = b"part") -> str:
+        """Begin a multipart upload, send one part, and leave it at that; its id."""
+        begun = str(self._s3.create_multipart_upload(Bucket=self.name, Key=key)["UploadId"])
+        self._s3.upload_part(Bucket=self.name, Key=key, UploadId=begun, PartNumber=1, Body=part)
+        return begun
+
+    def abort(self, key: str, upload: str) -> None:
+        self._s3.abort_multipart_upload(Bucket=self.name, Key=key, UploadId=upload)
 
     def uploads(self) -> list[str]:
         """Keys of the multipart uploads that nobody finished or aborted."""

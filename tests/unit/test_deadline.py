@@ -10,7 +10,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from storemount.errors import TimedOut
+from storemount.errors import AlreadyExists, Changed, TimedOut
 from storemount.stores.base import EMPTY, Artifact, Source
 from storemount.stores.deadline import SLOWEST, Deadlined
 from tests.support.bare import put_object
@@ -31,6 +31,8 @@ CALLS: dict[str, Callable[[Deadlined], Awaitable[object]]] = {
     "list": _list,
     "read": lambda store: store.read(ARTIFACT, 0, 1),
     "write": lambda store: store.write("f", EMPTY),
+    "sweep": lambda store: store.sweep("f"),
+    "annotate": lambda store: store.annotate(ARTIFACT, mode=None, mtime_ns=0),
     "copy": lambda store: store.copy(ARTIFACT, "g"),
     "rename": lambda store: store.rename("f", "g"),
     "delete": lambda store: store.delete(["f"]),
@@ -68,6 +70,17 @@ async def test_S14_the_deadline_is_for_one_page_and_not_for_what_the_reader_does
             seen += len(page)
             await trio.sleep(100)
     assert seen == 3000
+
+
+async def test_S9_conditions_go_through(clock: MockClock, tmp_path: Path) -> None:
+    faulty = FaultyStore(PromptMemoryStore())
+    store = Deadlined(faulty, 20)
+    artifact = await put_object(store, "f", b"data", tmp_path)
+    await store.write("f", EMPTY, over=artifact)
+    with pytest.raises(Changed):
+        await store.write("f", EMPTY, over=artifact)
+    with pytest.raises(AlreadyExists):
+        await store.write("f", EMPTY, absent=True)
 
 
 async def test_an_answer_in_time_is_the_answer(clock: MockClock, tmp_path: Path) -> None:

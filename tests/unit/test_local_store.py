@@ -1,15 +1,19 @@
-"""What only the local store promises (S3, S4, S6): whole files by rename, versions by inode, an unmounted disk that is not an empty one."""
+"""What only the local store promises (S3, S4, S6, S9): whole files by rename, versions by inode, an unmounted disk that is not an empty
+one, conditions up to the last moment."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import stat
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from storemount.errors import Changed, Corrupt, MissingStore, NotFound
+from storemount.errors import AlreadyExists, Changed, Corrupt, MissingStore, NotFound
+from storemount.stores import local
 from storemount.stores.base import EMPTY, Artifact, Source
 from storemount.stores.local import LocalStore
 
@@ -110,6 +114,113 @@ async def test_S3_a_root_that_has_gone_is_a_missing_store_and_not_an_empty_one(s
             await names(store, prefix)
     with pytest.raises(MissingStore):
         await store.check()
+
+
+def meddle(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
+    """Somebody else writes `path` while ours is made ready, after the first look at the condition."""
+
+    def intrude(change: Callable[..., Any]) -> Callable[..., Any]:
+        def changed(*args: Any) -> Any:
+            path.write_bytes(b"theirs, in time")
+            return change(*args)
+
+        return changed
+
+    for name in ("finish", "partial_file"):
+        monkeypatch.setattr(local, name, intrude(getattr(local, name)))
+
+
+@pytest.mark.parametrize("movable", [True, False])
+@pytest.mark.parametrize("absent", [True, False])
+async def test_S9_what_another_wrote_at_the_last_moment_stays(
+    store: LocalStore, root: Path, tmp_path: Path, movable: bool, absent: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = None if absent else await store.write("f", source(tmp_path))
+    meddle(monkeypatch, root / "f")
+    with pytest.raises(AlreadyExists if absent else Changed):
+        await store.write("f", source(tmp_path, b"ours", movable=movable), over=base, absent=absent)
+    assert (root / "f").read_bytes() == b"theirs, in time"
+    assert os.listdir(root) == ["f"]
+    assert (tmp_path / "source").read_bytes() == b"ours"
+
+
+async def test_S9_a_movable_source_is_moved_on_a_condition_too(store: LocalStore, root: Path, tmp_path: Path) -> None:
+    for condition in ({"absent": True}, {"over": None}):
+        staged = source(tmp_path, movable=True)
+        inode = os.stat(staged.path).st_ino
+        if "over" in condition:
+            condition = {"over": (await store.stat("f")).artifact}
+        await store.write("f", staged, **condition)
+        assert os.stat(root / "f").st_ino == inode
+        assert os.listdir(tmp_path) == ["root"]
+
+
+async def test_S9_a_root_that_has_gone_is_no_conflict(store: LocalStore, root: Path, tmp_path: Path) -> None:
+    base = await store.write("f", source(tmp_path))
+    shutil.rmtree(root)
+    for condition in ({"over": base}, {"absent": True}):
+        with pytest.raises(MissingStore):
+            await store.write("f", source(tmp_path), **condition)
+    assert os.listdir(tmp_path) == ["source"]
+
+
+async def test_S9_symbolic_links_go_up_on_a_condition(store: LocalStore, root: Path, tmp_path: Path) -> None:
+    mode = stat.S_IFLNK | 0o777
+    made = await store.write("link", source(tmp_path, b"one", mode=mode), absent=True)
+    with pytest.raises(AlreadyExists):
+        await store.write("link", source(tmp_path, b"two", mode=mode), absent=True)
+    await store.write("link", source(tmp_path, b"three", mode=mode), over=made)
+    with pytest.raises(Changed):
+        await store.write("link", source(tmp_path, b"four", mode=mode), over=made)
+    assert os.readlink(root / "link") == "three"
+    assert os.listdir(root) == ["link"]
+
+
+async def test_S6_a_sweep_is_of_the_folder_of_the_key(store: LocalStore, root: Path, tmp_path: Path) -> None:
+    await store.write("d/f", source(tmp_path))
+    for place in (root, root / "d"):
+        (place / ".storemount-dead.part").write_bytes(b"half")
+    await store.sweep("d/f")
+    assert sorted(os.listdir(root)) == [".storemount-dead.part", "d"]
+    assert os.listdir(root / "d") == ["f"]
+    await store.sweep("d/")
+    assert os.listdir(root) == ["d"]
+
+
+async def test_S12_each_part_of_the_metadata_by_itself(store: LocalStore, root: Path, tmp_path: Path) -> None:
+    made = await store.write("f", source(tmp_path, mode=stat.S_IFREG | 0o640))
+    same = await store.annotate(made, mode=None, mtime_ns=None)
+    assert (same, same.mode) == (made, made.mode)
+    unreadable = await store.annotate(made, mode=0, mtime_ns=None)
+    assert (unreadable, unreadable.mode) == (made, stat.S_IFREG)
+    later = await store.annotate(unreadable, mode=None, mtime_ns=5_000_000_123)
+    assert (later.mtime_ns, later.mode, later.size) == (5_000_000_123, stat.S_IFREG, 4)
+    assert os.stat(root / "f").st_mtime_ns == 5_000_000_123
+    assert later.version != made.version
+
+
+async def test_S12_another_version_gets_no_metadata(store: LocalStore, root: Path, tmp_path: Path) -> None:
+    made = await store.write("f", source(tmp_path))
+    await store.write("f", source(tmp_path, b"theirs", mode=stat.S_IFREG | 0o640))
+    before = os.stat(root / "f")
+    with pytest.raises(Changed):
+        await store.annotate(made, mode=0o600, mtime_ns=7)
+    after = os.stat(root / "f")
+    assert (after.st_mode, after.st_mtime_ns, after.st_ctime_ns) == (before.st_mode, before.st_mtime_ns, before.st_ctime_ns)
+    for gone in (Artifact("absent", made.version, 4, 0), Artifact("f/below", made.version, 4, 0)):
+        with pytest.raises(Changed):
+            await store.annotate(gone, mode=0o600, mtime_ns=7)
+
+
+async def test_S12_a_link_has_a_time_and_no_mode_of_its_own(store: LocalStore, root: Path, tmp_path: Path) -> None:
+    (root / "target").write_bytes(b"not this")
+    before = os.stat(root / "target")
+    link = await store.write("link", source(tmp_path, b"target", mode=stat.S_IFLNK | 0o777))
+    given = await store.annotate(link, mode=stat.S_IFLNK | 0o600, mtime_ns=7_000_000_000)
+    assert given.is_symlink and given.mode == link.mode
+    assert os.lstat(root / "link").st_mtime_ns == 7_000_000_000
+    after = os.stat(root / "target")
+    assert (after.st_mode, after.st_mtime_ns) == (before.st_mode, before.st_mtime_ns)
 
 
 async def test_S13_what_is_neither_file_directory_nor_link_is_hidden(store: LocalStore, root: Path) -> None:
