@@ -16,15 +16,17 @@ from storemount.readers import Readers
 from storemount.stores.base import EMPTY, Artifact, ArtifactStore
 from storemount.stores.moves import Whereabouts
 from storemount.stores.relocation import Relocation
-from storemount.tree import Tree
+from storemount.tree import Node, Tree
 from storemount.writeback.change import Change, Kind
+from storemount.writeback.journal import Journal
 
 
 class Application:
     """`ttl`: for how long what was just done need not be asked for."""
 
-    def __init__(self, tree: Tree, store: ArtifactStore, readers: Readers, moves: Whereabouts, ttl: float) -> None:
+    def __init__(self, tree: Tree, store: ArtifactStore, journal: Journal, readers: Readers, moves: Whereabouts, ttl: float) -> None:
         self._tree = tree
+        self._journal = journal
         self._store = store
         self._readers = readers
         self._moves = moves
@@ -44,8 +46,11 @@ class Application:
         node, own = change.node, change.node.attributes
         if node.artifact is None or own is None:
             return True
+        old = self._moves.of(node.artifact)
         try:
-            node.artifact = await self._store.annotate(self._moves.of(node.artifact), mode=own.mode, mtime_ns=own.mtime_ns)
+            node.artifact = await self._store.annotate(old, mode=own.mode, mtime_ns=own.mtime_ns)
+            self._moves.note(old, node.artifact)
+            self._journal.follow(self._journal.of(node), {old: node.artifact})
         except Changed:
             # Somebody else has replaced the object, whose mode and time these are not.
             node.fresh_until = -1.0
@@ -106,9 +111,16 @@ class Application:
         node = change.node
         if node.artifact is None:
             # The upload that this waited for was taken back; something of it may have arrived.
-            await self._store.delete([change.key])
+            if not change.doubtful:
+                await self._store.delete([change.key])
             return
         old = self._moves.of(node.artifact)
+        if old.key != to:  # Else an earlier attempt came so far.
+            await self._have_file_at(change, old, to)
+        await self._relocation.clear([change.key])
+
+    async def _have_file_at(self, change: Change, old: Artifact, to: str) -> None:
+        node = change.node
         moved = await self._relocation.file(old, to, doubtful=change.doubtful or change.tries > 0)
         if moved is None or moved[0] != old:
             # Somebody else has removed or replaced it meanwhile: what is there now is another version, and so another inode.
@@ -116,6 +128,7 @@ class Application:
         else:
             self._moves.note(old, moved[1])
             node.artifact = moved[1]
+            self._journal.follow(self._journal.of(node), {old: moved[1]})
 
     async def _move_directory(self, change: Change, to: str) -> None:
         old, new = change.key + "/", to + "/"
@@ -130,18 +143,25 @@ class Application:
     def _renamed(self, key: str, to: str) -> dict[Artifact, Artifact]:
         """After an atomic rename every version is the same, under the other key."""
         pairs = {}
-        for node in self._tree.every():
+        for node in self._nodes():
             old = node.artifact
             if old is not None and old.key.startswith(key + "/"):
                 pairs[old] = Artifact(to + old.key[len(key) :], old.version, old.size, old.mtime_ns, old.mode)
         return pairs
 
+    def _nodes(self) -> set[Node]:
+        """All that may hold an artifact, with a name or without."""
+        return {*self._tree.every(), *(row.node for row in self._journal)}
+
     def _moved(self, change: Change, pairs: dict[Artifact, Artifact]) -> None:
-        """The store has it all under the new keys: now the nodes and the open handles follow, in one step."""
+        """The store has it all under the new keys: now the nodes, the open handles and the rows follow, in one step."""
         change.moved = True
         for old, new in pairs.items():
             self._moves.note(old, new)
-        for node in self._tree.every():
+        until = trio.current_time() + self._ttl
+        for node in self._nodes():
             if node.artifact in pairs:
                 node.artifact = pairs[node.artifact]
-                node.fresh_until = max(node.fresh_until, trio.current_time() + self._ttl)
+                node.fresh_until = max(node.fresh_until, until)
+        # Whatever their own keys are by now: what they speak of may have been here.
+        self._journal.follow(self._journal, pairs)

@@ -80,7 +80,7 @@ def assemble(store: ArtifactStore, settings: MountSettings, folder: Path, identi
     files = Files(tree, store, blocks, readers, staging, room, publisher, moves)
     catalog = Catalog(tree, store, journal, settings.ttl, nursery)
     namespace = Namespace(tree, catalog, files, store, journal, publisher, staging, settings)
-    application = Application(tree, store, readers, moves, settings.ttl)
+    application = Application(tree, store, journal, readers, moves, settings.ttl)
     appliers = {
         Kind.PUT: publisher.put,
         Kind.MOVE: application.move,

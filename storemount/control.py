@@ -19,6 +19,8 @@ from typing import Any
 from storemount.config import Places
 
 VERSION = 1
+SILENCE = 10.0
+"""Seconds without a word until a mount counts as dead."""
 
 
 def socket_path(places: Places, mountpoint: str) -> Path:
@@ -41,17 +43,16 @@ def address(path: Path) -> Iterator[str]:
         os.close(folder)
 
 
-def ask(path: Path, what: str, *, timeout: float = 10.0) -> Iterator[dict[str, Any]]:
-    """Ask "status" (one answer) or "drain" (progress until `done`).
+def ask(path: Path, what: str, /, **arguments: Any) -> Iterator[dict[str, Any]]:
+    """Ask "status", "drain", "flush", "retry" or "export" (see `requests`); where something is waited for, progress until `done`.
 
-    `timeout`: seconds without a word until the mount counts as dead. Raises OSError (ConnectionRefusedError, FileNotFoundError:
-    nobody serves it).
+    Raises OSError: ConnectionRefusedError or FileNotFoundError when nobody serves it, TimeoutError when it counts as dead.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(timeout)
+        connection.settimeout(SILENCE)
         with address(path) as short:
             connection.connect(short)
-        connection.sendall(json.dumps({"v": VERSION, "do": what}).encode() + b"\n")
+        connection.sendall(json.dumps({"v": VERSION, "do": what, **arguments}).encode() + b"\n")
         with connection.makefile("rb") as lines:
             for line in lines:
                 yield json.loads(line)

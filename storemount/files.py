@@ -96,14 +96,29 @@ class Files:
         if node.error is not None:
             raise node.error
 
-    def pin(self, node: Node) -> None:
+    async def pin(self, node: Node) -> None:
         """Take hold of the version that is about to be opened, where holding is free. Raises Changed: it is known to have gone."""
-        self._readers.pin(node)
+        try:
+            self._readers.pin(node)
+        except Changed:
+            if not await self._publisher.relocated(node):
+                raise
+            self._readers.pin(node)
 
     # bytes
 
     async def read(self, node: Node, offset: int, size: int) -> Buffer:
         """Up to `size` bytes; fewer only at the end. Raises Changed, and what the store raises."""
+        try:
+            return await self._read(node, offset, size)
+        except Changed:
+            if await self._publisher.relocated(node):
+                return await self._read(node, offset, size)
+            if node.staged is None:
+                self._has_gone(node)
+            raise
+
+    async def _read(self, node: Node, offset: int, size: int) -> Buffer:
         if node.staged is not None:
             return await node.staged.read(offset, size)
         artifact = node.artifact
@@ -112,13 +127,7 @@ class Files:
         stop = min(offset + size, artifact.size)
         if stop <= offset:
             return b""
-        try:
-            return await self._readers.of(node, artifact).read(offset, stop)
-        except Changed:
-            if await self._publisher.is_annotated(node, artifact):
-                return await self.read(node, offset, size)
-            self._has_gone(node)
-            raise
+        return await self._readers.of(node, artifact).read(offset, stop)
 
     def _has_gone(self, node: Node) -> None:
         """The store says that this version is no more: the next open must look the name up again."""
@@ -142,6 +151,13 @@ class Files:
             self._top(node, size).truncate(size)
         if not node.writers:
             self._publisher.closed(node)
+
+    def empty(self, node: Node) -> None:
+        """Truncation by an open: whoever opens it is about to write, and nothing is promised before that is closed (S6)."""
+        if node.replaced:
+            raise Changed(f"{node.name} was replaced in the store")
+        if node.size or node.staged is not None:
+            self._replace(node)
 
     def create(self, node: Node, claimed: Artifact | None) -> None:
         """A new, empty file at this node; over what was `claimed` for it in the store, and over nothing else."""

@@ -251,24 +251,24 @@ class FileSystem(pyfuse3.Operations):
         held = None if flags & os.O_EXCL else await self._catalog.find(parent, text)
         if held is not None and held.folder is None:
             # It appeared in the store after the kernel had looked.
-            return self._open_existing(held, flags), self._replies.given(held)
+            return await self._open_existing(held, flags), self._replies.given(held)
         claim = bool(flags & os.O_EXCL) and self._settings.exclusive_create == "store"
         node = await self._namespace.create(parent, text, claim=claim)
         return self._opened(node, flags), self._owned(node, mode, ctx)
 
     @changing
     async def open(self, inode: int, flags: int, ctx: RequestContext) -> FileInfo:
-        return self._open_existing(self._node(inode), flags)
+        return await self._open_existing(self._node(inode), flags)
 
-    def _open_existing(self, node: Node, flags: int) -> FileInfo:
+    async def _open_existing(self, node: Node, flags: int) -> FileInfo:
         try:
-            self._files.pin(node)
+            await self._files.pin(node)
         except Changed:
             node.fresh_until = -1.0  # The kernel looks the name up again when it hears ESTALE.
             raise
         if flags & os.O_TRUNC:
             _clear_set_id(node)
-            self._files.truncate(node, 0)
+            self._files.empty(node)
         return self._opened(node, flags)
 
     @kernel_op

@@ -96,12 +96,14 @@ class Publisher:
                 return
         self._journal.add(Kind.ANNOTATE, node, node.path, artifact=node.artifact, delay=self._settings.upload_delay)
 
-    async def is_annotated(self, node: Node, artifact: Artifact) -> bool:
-        """Whether the object is no longer `artifact` only because it was given another time here; waits for the end of that."""
-        for change in self._journal.at(node.path) if node.attached else ():
-            if change.kind is Kind.ANNOTATE and change.node is node and change.state is State.RUNNING:
-                await change.turn.wait()
-        return node.artifact is not artifact
+    async def relocated(self, node: Node) -> bool:
+        """Whether the bytes of this node were just moved, or may have been by a daemon that died; waits for the end of that."""
+        rows = self._journal.relocating(node)
+        with trio.move_on_after(self._settings.deadline):
+            for row in rows:
+                self._journal.hurry(row)
+                await row.turn.wait()
+        return bool(rows)
 
     def promise_below(self, node: Node) -> None:
         """What is written of this file, or of the closed files at and below this directory, is promised."""
@@ -156,11 +158,14 @@ class Publisher:
         staged = self._ready(change)
         if staged is None:
             return False
-        if self._store.traits.lazy and not change.synced:
-            # Its bytes must not come to the disk after its name, or a power cut would leave a torn object.
-            await self._durability.now()
         try:
-            await staged.fill()
+            if not staged.whole:
+                # From here on it stands alone: should the daemon die when the store has it already, its base will be gone.
+                await staged.fill()
+                await self._durability.rewritten(change)
+            elif self._store.traits.lazy and not change.synced:
+                # Its bytes must not come to the disk after its name, or a power cut would leave a torn object.
+                await self._durability.now()
             if change.doubtful:
                 await self._store.sweep(change.key)
             artifact = await self._write(change, staged)
@@ -212,9 +217,10 @@ class Publisher:
         if node.staged is staged:
             node.staged = None
             staged.drop()
-        newer = self._journal.waiting_put(node)
-        if newer is not None:
-            self._journal.update(newer)
+        for row in self._journal.of(node):
+            if row is not change:
+                row.artifact = artifact if row.kind is Kind.MOVE else row.artifact
+                self._journal.update(row)
         self.abandon(node)
 
     def failed(self, change: Change) -> None:

@@ -71,9 +71,10 @@ class BlockReader:
 class LocalReader:
     """Through a descriptor of exactly this version; the kernel's page cache is the cache."""
 
-    def __init__(self, artifact: Artifact, fd: int) -> None:
+    def __init__(self, artifact: Artifact, fd: int, moves: Whereabouts) -> None:
         self.artifact = artifact
         self._fd = fd
+        self._moves = moves
         self._stamp = self._now()
         self._reading = 0
         self._closed = False
@@ -82,11 +83,19 @@ class LocalReader:
         status = os.fstat(self._fd)
         return status.st_mtime_ns, status.st_size
 
+    def _is_annotated(self) -> bool:
+        """Whether the time has changed only because it was set through this mount: the bytes are the same."""
+        now = self._moves.of(self.artifact)
+        if (now.mtime_ns, now.size) != self._now():
+            return False
+        self._stamp = self._now()
+        return True
+
     async def read(self, start: int, stop: int) -> Buffer:
         self._reading += 1
         try:
             data = await read_file(self._fd, start, stop - start)
-            if self._now() != self._stamp:
+            if self._now() != self._stamp and not self._is_annotated():
                 raise Changed(f"{self.artifact.key} was edited in place in the store")
             return data
         finally:
@@ -94,7 +103,7 @@ class LocalReader:
             self._close_if_idle()
 
     def again(self) -> Reader:
-        return LocalReader(self.artifact, os.dup(self._fd))
+        return LocalReader(self.artifact, os.dup(self._fd), self._moves)
 
     def close(self) -> None:
         if not self._closed:
@@ -162,7 +171,7 @@ class Readers:
 
     def _reader(self, artifact: Artifact) -> Reader:
         if self._store.traits.local_files:
-            return LocalReader(artifact, self._store.open_local(self._moves.of(artifact)))
+            return LocalReader(artifact, self._store.open_local(self._moves.of(artifact)), self._moves)
         return BlockReader(artifact, self._blocks)
 
     def pin(self, node: Node) -> None:

@@ -19,7 +19,7 @@ import trio
 from storemount.errors import Refused
 from storemount.readers import Readers
 from storemount.stores.base import ArtifactStore
-from storemount.tree import Attributes, Node, Tree
+from storemount.tree import Node, Tree
 from storemount.writeback.change import Change, Kind, State
 from storemount.writeback.journal import Journal
 from storemount.writeback.ledger import Ledger, Row
@@ -40,6 +40,7 @@ class Recovery:
         self._readers = readers
         self._store = store
         self._open: dict[int, StagedFile] = {}
+        self._nodes: dict[int, Node] = {}
 
     def read_back(self) -> int:
         """How many changes were taken up. Raises ValueError: a row cannot be read; OSError."""
@@ -98,7 +99,7 @@ class Recovery:
                 log.error("what was written to %r is not in %s any more, and the store never got it", row.key, self._staging.folder)
             self._ledger.erase(row.id)  # Else the store has taken the file, by a rename.
             return
-        node = self._file(row.key, detail.attributes)
+        node = self._file(row.key, detail)
         self._supersede(node, row.key)
         if node.staged is not None:
             node.staged.drop()
@@ -109,10 +110,13 @@ class Recovery:
         change.staged, change.layers, change.synced = staged.hold(), detail.layers, row.synced
         self._journal.restore(change)
 
-    def _file(self, key: str, attributes: Attributes | None) -> Node:
+    def _file(self, key: str, detail: Told) -> Node:
+        """The file of this row, at `key`: the one that an earlier row was about, or a new one in place of what was there."""
         parent, name, held = self._place(key)
-        node = held if held is not None and held.folder is None else self._tree.add(parent, name)
-        node.attributes = attributes
+        node = self._nodes.get(detail.ino)
+        if node is None or node is not held:
+            node = self._nodes[detail.ino] = self._tree.add(parent, name)
+        node.attributes = detail.attributes
         return node
 
     def _supersede(self, node: Node, key: str) -> None:
@@ -143,7 +147,7 @@ class Recovery:
             self._restore_removal(row, detail, directory=kind is Kind.RMDIR)
 
     def _restore_mkdir(self, row: Row, detail: Told) -> None:
-        node = self._folder(row.key)
+        node = self._nodes[detail.ino] = self._folder(row.key)
         assert node.folder is not None
         node.folder.marked = True
         change = self._change(row, detail, node)
@@ -153,8 +157,9 @@ class Recovery:
 
     def _restore_removal(self, row: Row, detail: Told, *, directory: bool) -> None:
         parent, name, held = self._place(row.key)
-        node = held if held is not None else self._tree.add(parent, name, directory=directory)
-        self._tree.unlink(node)
+        node = self._nodes.get(detail.ino) or held or self._tree.add(parent, name, directory=directory)
+        if node.parent is parent and node.name == name:
+            self._tree.unlink(node)
         self._tree.hide(parent, name)
         change = self._change(row, detail, node)
         change.hides = (parent, name)
@@ -162,13 +167,12 @@ class Recovery:
 
     def _restore_move(self, row: Row, detail: Told) -> None:
         assert detail.to is not None
-        parent, name, held = self._place(row.key)
+        parent, name, _ = self._place(row.key)
         if detail.directory:
-            node = self._folder(row.key)
+            node = self._nodes[detail.ino] = self._folder(row.key)
         else:
-            node = held if held is not None and held.folder is None else self._tree.add(parent, name)
+            node = self._file(row.key, detail)
             node.artifact = detail.artifact if node.artifact is None else node.artifact
-            node.attributes = detail.attributes
         self._tree.hide(parent, name)
         change = self._change(row, detail, node)
         change.hides = (parent, name)
@@ -177,7 +181,7 @@ class Recovery:
         self._tree.relink(node, to, to_name)
 
     def _restore_annotate(self, row: Row, detail: Told) -> None:
-        node = self._file(row.key, detail.attributes)
+        node = self._file(row.key, detail)
         node.artifact = detail.base if node.artifact is None else node.artifact
         self._journal.restore(self._change(row, detail, node))
 

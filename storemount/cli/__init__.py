@@ -18,8 +18,11 @@ import click
 
 from storemount import __version__
 from storemount.cli.artifact_store import artifact_store
+from storemount.cli.export import export
+from storemount.cli.flush import flush
 from storemount.cli.mount import mount
 from storemount.cli.names import ALIAS, MountByDefault
+from storemount.cli.retry import retry
 from storemount.cli.status import status
 from storemount.cli.unmount import unmount
 from storemount.cli.user import places
@@ -41,7 +44,8 @@ _MEANING = {
     ExitCode.STORE_MISSING: "the bucket or folder does not exist",
     ExitCode.NOT_MOUNTED: "nothing is mounted there",
     ExitCode.BUSY: "programs still use the mount",
-    ExitCode.NOT_DRAINED: "unmounted, but not everything is in the store",
+    ExitCode.NOT_DRAINED: "something that was asked for is not in the store",
+    ExitCode.JOURNAL_UNUSABLE: "the journal of an earlier mount of this store cannot be used, or the staging folder",
     INTERRUPTED: "interrupted (Ctrl-C)",
 }
 
@@ -74,6 +78,9 @@ def root() -> None:
 root.add_command(mount)
 root.add_command(unmount)
 root.add_command(status)
+root.add_command(flush)
+root.add_command(retry)
+root.add_command(export)
 root.add_command(artifact_store, "artifact-store")
 root.add_command(artifact_store, ALIAS)
 

@@ -28,6 +28,7 @@ Examples:
   storemount default ~/artifacts
   storemount s3_store /mnt/artifacts --read-only --ttl 1m
   storemount s3://bucket/models ~/models --cache-size 1G
+  storemount s3_store /mnt/results --write-through
   storemount mount s3_store /mnt/artifacts -o ro,allow_other,uid=1000
 \b
 In /etc/fstab (see mount(8) and mount.fuse3(8)):
@@ -74,6 +75,18 @@ def _octal(mode: int) -> str:
 @click.option("--allow-other", is_flag=True, help="Let other users in, as far as the permission bits do.")
 @_option("deadline", DURATION, "How long one request to the store may take.", duration_text)
 @_option("drain_timeout", DURATION, "How long a stop waits until everything is in the store.", duration_text)
+@_option(
+    "durability",
+    click.Choice(["crash", "power", "store"]),
+    "What a close waits for: until the file outlives a killed storemount (`crash`; a power cut costs the last second), until it outlives "
+    "a power cut (`power`), or until the store has it (`store`; what the store refuses is then the error of the close).",
+)
+@click.option("--write-through", is_flag=True, help="The same as --durability=store.")
+@_option(
+    "fsync",
+    click.Choice(["store", "local"]),
+    "What an fsync waits for: until the `store` has the file, or until the `local` disk has it, from where it goes up.",
+)
 @_option("uploads", click.IntRange(min=1), "How many files go up at once.")
 @click.option(
     "--engine", type=click.Choice(["auto", "native", "fsspec"]), default="auto", show_default=True, help="What talks to the store."
@@ -86,13 +99,17 @@ def _octal(mode: int) -> str:
 @click.option(
     "-o", "mount_words", metavar="WORD[,WORD...]", multiple=True, expose_value=False, help="Options as mount(8) has them: ro,ttl=5s,..."
 )
-def mount(store: str, mountpoint: str, engine: str, immutable: bool, foreground: bool, nonempty: bool, **settings: Any) -> None:
+def mount(
+    store: str, mountpoint: str, engine: str, immutable: bool, foreground: bool, nonempty: bool, write_through: bool, **settings: Any
+) -> None:
     """Mount a store as a folder: its NAME, or any URI that fsspec can open.
 
     Returns once the mount answers. The word `mount` can be left out.
     """
     if immutable:
         settings["ttl"] = float("inf")
+    if write_through:
+        settings["durability"] = "store"
     for name in ("staging_dir", "log_file"):
         settings[name] = settings[name] and os.path.abspath(os.path.expanduser(settings[name]))
     mount_settings = MountSettings(located(mountpoint), **settings)

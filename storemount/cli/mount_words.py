@@ -17,6 +17,7 @@ FLAGS = {
     "allow_other": "--allow-other",
     "immutable": "--immutable",
     "nonempty": "--nonempty",
+    "write_through": "--durability=store",
 }
 VALUES = frozenset(
     [
@@ -30,6 +31,8 @@ VALUES = frozenset(
         "dir_mode",
         "deadline",
         "drain_timeout",
+        "durability",
+        "fsync",
         "uploads",
         "engine",
         "log_file",

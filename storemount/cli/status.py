@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import click
@@ -44,7 +45,10 @@ def status(mountpoint: str | None, as_json: bool) -> None:
     elif mountpoint is not None:
         print_sheet(_sheet(rows[0]))
     elif rows:
-        print_table(("MOUNTPOINT", "STORE", "STATE", "ENGINE", "PENDING", "FAILED", "CACHE", "MEMORY", "UP"), [_cells(row) for row in rows])
+        print_table(
+            ("MOUNTPOINT", "STORE", "STATE", "ENGINE", "PENDING", "FAILED", "REFUSED", "CACHE", "MEMORY", "UP"),
+            [_cells(row) for row in rows],
+        )
     else:
         click.echo("Nothing is mounted.")
     if not as_json:
@@ -86,7 +90,9 @@ def _unserved(path: str, store: str) -> dict[str, Any]:
 
 def _cells(row: dict[str, Any]) -> list[str]:
     shown = _sheet(row)
-    return [shown.get(name, "-") for name in ("mountpoint", "store", "state", "engine", "pending", "failed", "cache", "memory", "up")]
+    return [
+        shown.get(name, "-") for name in ("mountpoint", "store", "state", "engine", "pending", "failed", "refused", "cache", "memory", "up")
+    ]
 
 
 def _sheet(row: dict[str, Any]) -> dict[str, str]:
@@ -97,7 +103,12 @@ def _sheet(row: dict[str, Any]) -> dict[str, str]:
         "up": duration_text(max(time.time() - row["started"], 1)),
         "pending": f"{row['pending']} ({size_text(row['pending_bytes'])})" if row["pending"] else "0",
         "uploading": str(row["uploading"]),
+        "oldest": duration_text(row["oldest_pending_seconds"]) if row["pending"] else "-",
         "failed": str(len(row["failed"])),
+        "refused": str(row["refused"]),
+        "conflicts": str(len(row["conflicts"])),
+        "taken up": str(row["taken_up"]),
+        "staged": size_text(row["staged_bytes"]),
         "cache": f"{size_text(row['cache_bytes'])} of {size_text(row['cache_cap'])}",
         "hits": f"{row['hits']} of {row['hits'] + row['misses']}",
         "memory": size_text(row["rss_bytes"]),
@@ -106,7 +117,14 @@ def _sheet(row: dict[str, Any]) -> dict[str, str]:
 
 def _name_failures(rows: Iterable[dict[str, Any]]) -> None:
     for row in rows:
+        folder = row["mountpoint"]
         for failure in row.get("failed", ()):
-            click.echo(f"{row['mountpoint']}/{failure['path']}: {failure['error']}")
+            click.echo(f"{folder}/{failure['path']}: {failure['error']}{_remedy(folder, failure) if failure['refused'] else ''}")
+        for conflict in row.get("conflicts", ()):
+            click.echo(f"{folder}/{conflict['path']}: was changed in the store meanwhile; yours is {folder}/{conflict['ours']}")
         if row["state"] == DEAD:
-            click.echo(f"{row['mountpoint']}: its daemon is gone; clean it: storemount unmount {row['mountpoint']}")
+            click.echo(f"{folder}: its daemon is gone; clean it: storemount unmount {folder}")
+
+
+def _remedy(folder: str, failure: dict[str, Any]) -> str:
+    return f" (refused, and kept; mend the cause, then: storemount retry {quote(folder + '/' + failure['path'])})"

@@ -1,34 +1,28 @@
 """`storemount unmount`: take the mount away, then wait until everything is in the store (S8).
 
-What it is: the order of the three steps (reach the daemon, unmount, follow its queue) and how drain is shown.
-What it is not: the draining; the daemon does that, whether or not somebody watches.
+What it is: the order of the three steps: reach the daemon, unmount, follow its queue.
+What it is not: the draining; the daemon does that, whether or not somebody watches. How it is shown is in `progress`.
 """
 
 from __future__ import annotations
 
-import os
-import sys
 import time
-from collections import deque
 from collections.abc import Iterator
-from itertools import chain
 from typing import Any
 
 import click
 
-from storemount.cli.user import places
-from storemount.cli.values import DURATION, duration_text, size_text
+from storemount.cli.progress import changes, last_answer, named, to_go
+from storemount.cli.user import places, registry
+from storemount.cli.values import DURATION, duration_text
 from storemount.control import socket_path
 from storemount.draining import Drain, reach
 from storemount.errors import ExitCode, Refusal
-from storemount.mountinfo import mounted_at
+from storemount.mountinfo import Mounted, mounted_at
 from storemount.mountpoint import detach, is_dead, located
 
 LAST_WORDS = 10.0
 """Seconds that a daemon may need to end after its queue is empty."""
-
-REPORT = 5.0
-"""Seconds between two lines of progress where there is no terminal."""
 
 _EPILOG = """\b
 Examples:
@@ -53,42 +47,47 @@ def unmount(mountpoint: str, timeout: float | None, lazy: bool) -> None:
     if not there and drain is None:
         raise Refusal(ExitCode.NOT_MOUNTED, f"nothing is mounted on {path}; see: storemount status")
     if there:
-        _take_away(path, lazy, served=drain is not None)
+        _take_away(there, lazy, served=drain is not None)
     if drain is not None:
         follow(path, drain, timeout)
 
 
-def _take_away(path: str, lazy: bool, *, served: bool) -> None:
+def _take_away(there: Mounted, lazy: bool, *, served: bool) -> None:
+    path = there.mountpoint
     dead = not served and is_dead(path)
     detach(path, lazy=lazy or dead)
     if dead:
         click.echo(f"{path} was a dead mount (its daemon is gone); cleaned it")
-        _name_what_stayed(path)
+        _name_what_stayed(there.source)
     elif not served:
         click.echo(f"{path} is unmounted; its daemon is another user's, and saves by itself")
 
 
-def _name_what_stayed(path: str) -> None:
-    """Raises Refusal(NOT_DRAINED): the daemon that died had staged files."""
-    stem = socket_path(places(), path).stem
-    for folder in sorted(places().state.glob(f"staging/{stem}-*")):
-        if files := len(list(folder.iterdir())):
-            raise Refusal(
-                ExitCode.NOT_DRAINED, f"its daemon died with {files} files staged, which the store may not have; they are in {folder}"
-            )
+def _name_what_stayed(store: str) -> None:
+    """Raises Refusal(NOT_DRAINED): the daemon that died had changes that the store may not have."""
+    from storemount.cli.leftovers import unfinished  # With a database's library, which no other command needs.
+
+    count = unfinished(places(), registry(), store)
+    if count:
+        raise Refusal(
+            ExitCode.NOT_DRAINED,
+            f"its daemon died with {changes(count)} that the store may not have; the next mount of {store} takes {_them(count)} up",
+        )
+
+
+def _them(count: int) -> str:
+    return "it" if count == 1 else "them"
 
 
 def follow(path: str, drain: Drain, timeout: float | None) -> None:
     """Until the daemon says what is left, and is gone. Raises Refusal(NOT_DRAINED)."""
-    last = _last_answer(_within(drain.answers, path, timeout))
+    last = last_answer(_within(drain.answers, path, timeout))
     if not last.get("done"):
         raise Refusal(ExitCode.NOT_DRAINED, f"the daemon of {path} ended before it said that everything is in the store; see its log")
     if left := last["left"]:
-        kept = next((os.path.dirname(row["kept"]) for row in left if row.get("kept")), "this machine")
-        names = "".join(f"\n  {_failure(row)}" for row in left)
-        raise Refusal(
-            ExitCode.NOT_DRAINED, f"{path} is unmounted, but {_changes(len(left))} did not reach the store; kept in {kept}:{names}"
-        )
+        count = len(left)
+        message = f"{path} is unmounted, but {changes(count)} did not reach the store; the next mount of the store takes {_them(count)} up:"
+        raise Refusal(ExitCode.NOT_DRAINED, message + named(left))
     if not drain.ended(LAST_WORDS):
         raise Refusal(
             ExitCode.UNEXPECTED, f"everything is in the store, but the daemon of {path} (process {drain.pid}) does not end; see its log"
@@ -102,58 +101,9 @@ def _within(answers: Iterator[dict[str, Any]], path: str, timeout: float | None)
         for answer in answers:
             yield answer
             if end is not None and time.monotonic() > end and not answer.get("done"):
-                message = f"{path} is unmounted; {_to_go(answer)} after {duration_text(timeout or 0)}, still going up in the background"
+                message = f"{path} is unmounted; {to_go(answer)} after {duration_text(timeout or 0)}, still going up in the background"
                 raise Refusal(ExitCode.NOT_DRAINED, message)
     except TimeoutError:
         raise Refusal(ExitCode.NOT_DRAINED, f"the daemon of {path} does not answer any more; see its log") from None
     except ConnectionError:
         return
-
-
-def _last_answer(answers: Iterator[dict[str, Any]]) -> dict[str, Any]:
-    """Show progress while there is any; what was said last."""
-    show = _bar if sys.stderr.isatty() else _lines
-    last = deque(show(answers), maxlen=1)
-    return last.pop() if last else {}
-
-
-def _bar(answers: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Shown only when there is something to wait for."""
-    first = next((answer for answer in answers if answer["pending"] or answer.get("done")), None)
-    if first is None or not first["pending"]:
-        yield from () if first is None else (first,)
-        return
-    with click.progressbar(
-        length=first["pending"], label="Saving", show_pos=True, file=sys.stderr, item_show_func=_to_go_or_nothing
-    ) as bar:
-        for answer in chain([first], answers):
-            pending = answer["pending"]
-            bar.length = max(bar.length or 1, pending)
-            bar.update(bar.length - pending - bar.pos, answer)
-            yield answer
-
-
-def _lines(answers: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    said = time.monotonic()
-    for answer in answers:
-        if answer["pending"] and time.monotonic() - said > REPORT:
-            said = time.monotonic()
-            click.echo(_to_go(answer), err=True)
-        yield answer
-
-
-def _to_go_or_nothing(answer: dict[str, Any] | None) -> str | None:
-    return _to_go(answer) if answer and answer["pending"] else None
-
-
-def _to_go(answer: dict[str, Any]) -> str:
-    return f"{_changes(answer['pending'])} ({size_text(answer['pending_bytes'])}) to go"
-
-
-def _failure(row: dict[str, Any]) -> str:
-    path, error = row["path"], row["error"]
-    return str(error) if error.startswith(f"{path}:") else f"{path}: {error}"
-
-
-def _changes(count: int) -> str:
-    return f"{count} change{'' if count == 1 else 's'}"

@@ -27,28 +27,27 @@ class Relocation:
         self._store = store
 
     async def file(self, artifact: Artifact, to: str, *, doubtful: bool) -> tuple[Artifact, Artifact] | None:
-        """Move it to the key `to`: what was moved, and what it is there. `doubtful`: an earlier attempt may have done it.
+        """Have it under the key `to`: what it was, and what it is there; the old key is still to be cleared. `doubtful`: an earlier attempt
+        may have done it.
 
         What somebody else has put under the old key meanwhile moves in its place; None when nothing is there any more.
         """
         try:
-            return artifact, await self._moved(artifact, to)
+            return artifact, await self._placed(artifact, to)
         except Changed:
             if doubtful and (done := await self._found(to)) is not None and _alike(done, artifact):
                 return artifact, done
             now = await self._found(artifact.key)
-            return None if now is None else (now, await self._moved(now, to))
+            return None if now is None else (now, await self._placed(now, to))
 
-    async def _moved(self, artifact: Artifact, to: str) -> Artifact:
+    async def _placed(self, artifact: Artifact, to: str) -> Artifact:
         if self._store.traits.rename:
             found = await self._found(artifact.key)
             if found != artifact:
                 raise Changed(artifact.key)
             await self._store.rename(artifact.key, to)
             return Artifact(to, artifact.version, artifact.size, artifact.mtime_ns, artifact.mode)
-        new = await self._store.copy(artifact, to)
-        await self._store.delete([artifact.key])
-        return new
+        return await self._store.copy(artifact, to)
 
     async def _found(self, key: str) -> Artifact | None:
         try:
@@ -97,8 +96,9 @@ class Relocation:
         return await self._store.copy(old, to)
 
     async def clear(self, keys: Sequence[str]) -> None:
-        """Delete the old keys."""
-        await self._store.delete(keys)
+        """Delete the old keys, where moving was copying."""
+        if not self._store.traits.rename:
+            await self._store.delete(keys)
 
 
 def _alike(one: Artifact, other: Artifact) -> bool:

@@ -88,6 +88,13 @@ class Durability:
             await self._sync_store()
             self._record.forget(done)
 
+    async def rewritten(self, change: Change) -> None:
+        """More bytes of a frozen file are there than its row says: have it say so, once they survive a power cut. Raises OSError."""
+        assert change.staged is not None
+        await trio.to_thread.run_sync(_sync, change.staged.layers, self._folder)
+        self._journal.rewritten(change)
+        self._journal.commit()
+
     def _mark(self, rows: Sequence[Change]) -> None:
         for change in rows:
             change.synced = True

@@ -11,7 +11,7 @@ Invariants:
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import trio
@@ -104,10 +104,24 @@ class Journal:
         self._book.write(change)
         return change
 
+    def rewritten(self, change: Change) -> None:
+        """The staged file of this put is made up of other layers, which survive a power cut."""
+        assert change.staged is not None
+        change.layers = tuple(layer.layer for layer in change.staged.layers)
+        change.synced = True
+        self._book.write(change)
+
     def _release(self, change: Change) -> None:
         if change.staged is not None:
             self._released.append(change.staged)
             change.staged = None
+
+    def follow(self, changes: Iterable[Change], pairs: Mapping[Artifact, Artifact]) -> None:
+        """The store has the bytes of these artifacts as others now; rows that speak of them have to say so to whoever goes on with them."""
+        for change in changes:
+            if change.artifact is not None:
+                change.artifact = pairs.get(change.artifact, change.artifact)
+            self._book.write(change)
 
     def update(self, change: Change) -> None:
         """Something of this row has changed that has to be remembered."""
@@ -130,9 +144,21 @@ class Journal:
                     return change
         return None
 
+    def of(self, node: Node) -> list[Change]:
+        """The unfinished rows of this node, oldest first."""
+        return list(self._of.get(node, ()))
+
+    def relocating(self, node: Node) -> list[Change]:
+        """Moves of this node, or of a directory above it, that may have happened in the store without our knowing where the bytes are."""
+        rows = [row for row in self.of(node) if row.kind is Kind.MOVE]
+        if node.attached and self._moves:
+            path = node.path
+            rows += [row for row in self._moves.values() if row.to is not None and path.startswith(row.to + "/")]
+        return [row for row in rows if not row.moved and (row.doubtful or row.state is State.RUNNING)]
+
     def puts_of(self, node: Node) -> list[Change]:
         """The unfinished puts of this node, oldest first."""
-        return list(self._of.get(node, ()))
+        return [change for change in self._of.get(node, ()) if change.kind is Kind.PUT]
 
     def waiting_put(self, node: Node) -> Change | None:
         return self._puts.get(node)
@@ -145,7 +171,7 @@ class Journal:
         return newer is not None or not change.node.attached
 
     def running_put(self, node: Node) -> Change | None:
-        return next((change for change in self._of.get(node, ()) if change.state is State.RUNNING), None)
+        return next((change for change in self.puts_of(node) if change.state is State.RUNNING), None)
 
     def under(self, key: str) -> list[Change]:
         """The unfinished rows at or below `key`, oldest first."""
@@ -165,10 +191,9 @@ class Journal:
     def _register(self, change: Change) -> None:
         self._rows[change.id] = change
         change.node.pending += 1
-        if change.kind is Kind.PUT:
-            self._of.setdefault(change.node, []).append(change)
-            if change.state is not State.RUNNING:
-                self._puts[change.node] = change
+        self._of.setdefault(change.node, []).append(change)
+        if change.kind is Kind.PUT and change.state is not State.RUNNING:
+            self._puts[change.node] = change
         if change.kind is Kind.MOVE:
             self._moves[change.id] = change
         self._order.enter(change)
@@ -230,10 +255,9 @@ class Journal:
         del self._rows[change.id]
         if self._puts.get(change.node) is change:
             del self._puts[change.node]
-        if change.kind is Kind.PUT:
-            self._of[change.node].remove(change)
-            if not self._of[change.node]:
-                del self._of[change.node]
+        self._of[change.node].remove(change)
+        if not self._of[change.node]:
+            del self._of[change.node]
         self._moves.pop(change.id, None)
         change.node.pending -= 1
         self._order.leave(change)

@@ -61,8 +61,9 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a row says beside its kind and key."""
+    """What a row says beside its kind and key. `ino`: which node it was about; the same number in another row is the same node."""
 
+    ino: int
     to: str | None
     artifact: Artifact | None
     hides: bool
@@ -80,6 +81,7 @@ class Told:
 def _detail(change: Change) -> dict[str, Any]:
     node = change.node
     detail: dict[str, Any] = {
+        "ino": node.ino,
         "to": change.to,
         "artifact": _artifact_out(change.artifact),
         "hides": change.hides is not None,
@@ -101,6 +103,7 @@ def told(row: Row) -> Told:
     detail = row.detail
     try:
         return Told(
+            ino=detail["ino"],
             to=detail.get("to"),
             artifact=_artifact_in(detail.get("artifact")),
             hides=detail.get("hides", False),

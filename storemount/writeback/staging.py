@@ -138,8 +138,8 @@ class StagedFile:
 
     @property
     def whole(self) -> bool:
-        """Whether every byte is here."""
-        return not any(self._present.gaps(0, min(self.size, self._base_size)))
+        """Whether every byte is here, so that the base is not needed."""
+        return self._base is None or not any(self._present.gaps(0, min(self.size, self._base_size)))
 
     @property
     def layers(self) -> list[StagedFile]:

@@ -138,6 +138,13 @@ class Ordeal:
     def _why(self) -> list[str]:
         return [self._log(folder).read_text().splitlines()[-1] for folder in self.promises]
 
+    def story(self) -> list[str]:
+        """For the message of a failed test: what the writers were told of each path with a problem, and the end of the daemon's log."""
+        paths = {problem.path for problem in self.score.problems}
+        lines = [f"{log.name}: {line}" for log in sorted(self._logs.iterdir()) for line in log.read_text().splitlines()]
+        about = [line[:400] for line in lines if any(f'"{path}"' in line or path in line.split() for path in paths) and "found" not in line]
+        return [*about[-60:], self.victim.mount.tail()]
+
     # the checks
 
     def check_ends(self, *, may_finish: bool = False) -> None:

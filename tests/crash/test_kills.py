@@ -24,7 +24,7 @@ AT_STEPS = [pytest.param(step, kind, id=f"{step.name}-{kind}") for step in STEPS
 
 
 def sound(trial: Ordeal) -> None:
-    assert not trial.score.problems, "\n".join([trial.score.line("kills"), *map(str, trial.score.problems)])
+    assert not trial.score.problems, "\n".join([trial.score.line("kills"), *map(str, trial.score.problems), *trial.story()])
 
 
 @pytest.mark.timeout(240)

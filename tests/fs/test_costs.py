@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from pyfuse3 import RequestContext
 from trio.testing import MockClock, assert_no_checkpoints
 
 from storemount.tree import ROOT
-from tests.support.bare import bare_mount, objects, put_object
+from tests.support.bare import bare_mount, objects, put_object, staged_files
 from tests.support.faulty import FaultyStore
 
 MIB = 1024 * 1024
@@ -132,20 +133,79 @@ async def test_a_write_into_the_middle_of_a_big_object_fetches_nothing_before_cl
         assert (await objects(store))["f"] == content[: 10 * MIB] + b"middle" + content[10 * MIB + 6 :]
 
 
-async def test_mkdir_rmdir_and_unlink_are_one_request_each(clock: MockClock, store: FaultyStore, staging: Path) -> None:
+async def test_mkdir_rmdir_and_unlink_are_one_request_each_and_wait_for_none(clock: MockClock, store: FaultyStore, staging: Path) -> None:
     await put_object(store, "f", b"1", staging)
     context = RequestContext()
     async with bare_mount(store, staging) as m:
         await m.names()
+        steps: list[tuple[Callable[[], Awaitable[object]], Counter[str]]] = [
+            (lambda: m.fs.mkdir(ROOT, b"d", 0o755, context), Counter(write=1)),
+            (lambda: m.fs.rmdir(ROOT, b"d", context), Counter(delete=1)),
+            (lambda: m.fs.unlink(ROOT, b"f", context), Counter(delete=1)),
+        ]
+        for change, requests in steps:
+            store.forget()
+            await change()
+            assert not store.requests
+            await m.settle()
+            assert store.count() == requests
+
+
+async def test_a_directory_that_is_made_and_removed_is_no_request(clock: MockClock, store: FaultyStore, staging: Path) -> None:
+    async with bare_mount(store, staging) as m:
+        await m.names()
         store.forget()
-        await m.fs.mkdir(ROOT, b"d", 0o755, context)
+        await m.mkdir("d")
+        await m.put("d/f", b"1")
+        await m.unlink("d/f")
+        await m.rmdir("d")
+        await m.settle()
+        assert not store.requests
+
+
+async def test_a_tree_is_removed_in_one_request_for_its_files_and_one_for_each_level_of_directories(
+    clock: MockClock, store: FaultyStore, staging: Path
+) -> None:
+    for key in ("t/", "t/a/", "t/b/", *(f"t/{folder}/{number}" for folder in "ab" for number in range(100))):
+        await put_object(store, key, b"", staging)
+    async with bare_mount(store, staging) as m:
+        for folder in ("", "t", "t/a", "t/b"):
+            await m.names(folder)
+        store.forget()
+        for folder in "ab":
+            for number in range(100):
+                await m.unlink(f"t/{folder}/{number}")
+            await m.rmdir(f"t/{folder}")
+        await m.rmdir("t")
+        await m.settle()
+        assert await objects(store) == {}
+        assert store.count() == Counter(delete=3)
+
+
+async def test_a_file_deleted_and_written_anew_is_one_write(clock: MockClock, store: FaultyStore, staging: Path) -> None:
+    await put_object(store, "f", b"old", staging)
+    async with bare_mount(store, staging) as m:
+        await m.names()
+        store.forget()
+        await m.unlink("f")
+        await m.put("f", b"new")
+        await m.settle()
         assert store.count() == Counter(write=1)
+        assert await objects(store) == {"f": b"new"}
+
+
+async def test_S10_a_directory_that_is_not_in_the_store_yet_costs_nothing_to_rename(
+    clock: MockClock, store: FaultyStore, staging: Path
+) -> None:
+    async with bare_mount(store, staging) as m:
+        await m.names()
         store.forget()
-        await m.fs.rmdir(ROOT, b"d", context)
-        assert store.count() == Counter(delete=1)
-        store.forget()
-        await m.fs.unlink(ROOT, b"f", context)
-        assert store.count() == Counter(delete=1)
+        await m.mkdir("d")
+        await m.put("d/f", b"1")
+        await m.rename("d", "e")
+        await m.settle()
+        assert store.count() == Counter(write=2)
+        assert await objects(store) == {"e/": b"", "e/f": b"1"}
 
 
 async def test_S10_a_file_that_is_not_uploaded_yet_costs_nothing_to_rename_or_remove(
@@ -159,7 +219,7 @@ async def test_S10_a_file_that_is_not_uploaded_yet_costs_nothing_to_rename_or_re
         await m.unlink("other")
         await m.settle()
         assert not store.requests
-        assert not os.listdir(staging)
+        assert staged_files(staging) == []
 
 
 async def test_S10_saving_by_a_temporary_file_and_a_rename_is_one_write_in_all(clock: MockClock, store: FaultyStore, staging: Path) -> None:
@@ -181,6 +241,7 @@ async def test_S10_a_directory_of_n_files_moves_with_n_copies_and_one_delete(clo
         await m.names()
         store.forget()
         await m.rename("d", "e")
+        await m.settle()
         assert store.count() == Counter(copy=20, delete=1, list=1, write=1)
 
 

@@ -44,6 +44,7 @@ async def test_S2_a_directory_can_be_removed_once_its_hidden_keys_have_gone(cloc
         await faultless(store).delete(["d//hidden"])
         await trio.sleep(11)
         await m.rmdir("d")
+        await m.settle()
         assert await objects(store) == {}
 
 

@@ -40,6 +40,27 @@ async def test_S3_a_late_answer_does_not_bring_back_a_deleted_name(clock: MockCl
         assert not await m.exists("d/x")
 
 
+async def test_S3_a_directory_that_the_store_gets_while_an_older_listing_is_on_its_way_stays(
+    clock: MockClock, either: FaultyStore, staging: Path
+) -> None:
+    await put_object(either, "other", b"1", staging)
+    async with bare_mount(either, staging) as m:
+        await m.mkdir("d")
+        gate = either.hold_reply("list")
+        shown: list[list[str]] = []
+
+        async def look() -> None:
+            shown.append(await m.names())
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(look)
+            await gate.wait_reached()
+            await m.settle()
+            gate.open()
+        assert shown == [["d", "other"]]
+        assert await m.exists("d")
+
+
 async def test_S3_a_listing_that_is_not_found_empties_nothing(clock: MockClock, store: FaultyStore, staging: Path) -> None:
     """A flat store has no directory that could be missing."""
     await put_object(store, "d/f", b"1", staging)

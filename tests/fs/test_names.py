@@ -235,6 +235,7 @@ async def test_S14_with_a_dead_store_cached_reads_and_writes_go_on(clock: MockCl
 async def test_S11_directories_are_real(clock: MockClock, either: FaultyStore, staging: Path) -> None:
     async with bare_mount(either, staging) as m:
         await m.mkdir("d")
+        await m.settle()
         assert await objects(either) == {"d/": b""}
         with fails(errno.EEXIST):
             await m.mkdir("d")
@@ -251,6 +252,7 @@ async def test_S11_directories_are_real(clock: MockClock, either: FaultyStore, s
         assert not await m.exists("d")
         with fails(errno.ENOENT):
             await m.rmdir("d")
+        await m.settle()
         assert await objects(either) == {}
 
 

@@ -14,8 +14,10 @@ from trio.testing import MockClock
 
 from storemount.errors import Denied
 from storemount.stores.base import Artifact
+from storemount.stores.conditions import ALWAYS, Condition
 from storemount.stores.local import LocalStore
-from tests.support.bare import bare_mount, fails, faultless, objects, put_object
+from storemount.writeback.change import State
+from tests.support.bare import bare_mount, fails, faultless, objects, put_object, staged_files
 from tests.support.faulty import FaultyStore, PromptMemoryStore
 
 MIB = 1024 * 1024
@@ -26,6 +28,7 @@ async def test_S5_an_unlinked_open_file_is_read_and_written(clock: MockClock, ei
     async with bare_mount(either, staging) as m:
         reader, writer = await m.open("f"), await m.open("f", os.O_RDWR)
         await m.unlink("f")
+        await m.settle()
         assert await objects(either) == {}
         assert not await m.exists("f")
         assert await m.read(reader) == b"content"
@@ -36,7 +39,7 @@ async def test_S5_an_unlinked_open_file_is_read_and_written(clock: MockClock, ei
         await m.close(reader)
         await trio.sleep(60)
         assert await objects(either) == {}
-        assert not os.listdir(staging)
+        assert staged_files(staging) == []
 
 
 async def test_S5_a_replaced_open_file_keeps_its_bytes(clock: MockClock, either: FaultyStore, staging: Path) -> None:
@@ -273,29 +276,58 @@ async def test_S4_a_reader_whose_version_has_gone_closes_no_descriptor_of_anothe
 
 
 @pytest.mark.parametrize("replaced", [False, True])
-async def test_S3_an_open_file_that_the_store_refuses_to_remove_shows_what_others_write_afterwards(
+async def test_S5_S16_a_removal_that_the_store_refuses_is_kept_and_its_open_file_stays_readable(
     clock: MockClock, store: FaultyStore, staging: Path, replaced: bool
 ) -> None:
-    await put_object(store, "f", b"old", staging)
-    await put_object(store, "g", b"other", staging)
+    """What the program was told stays true here, for as long as the store refuses."""
+    before = {"f": b"old", "g": b"other"}
+    for key, data in before.items():
+        await put_object(store, key, data, staging)
+    shown = ["f"] if replaced else ["g"]
     async with bare_mount(store, staging, ttl=1) as m:
         reader = await m.open("f")
         store.fail("copy" if replaced else "delete", Denied("no"))
-        with fails(errno.EACCES):
-            await (m.rename("g", "f") if replaced else m.unlink("f"))
+        await (m.rename("g", "f") if replaced else m.unlink("f"))
+        with pytest.raises(Denied):
+            await m.settle()
+        await trio.sleep(600)
+        (row,) = m.mount.journal
+        assert row.state is State.REFUSED
+        assert await objects(store) == before
+        assert await m.names() == shown
+        assert await m.get(shown[0]) == b"other"
+        assert await m.read(reader) == b"old"
+        m.mount.journal.retry(row)
+        await m.settle()
+        await trio.sleep(2)
+        assert await objects(store) == {shown[0]: b"other"}
+        assert await m.names() == shown
         assert await m.read(reader) == b"old"
         await m.close(reader)
-        assert os.listdir(staging) == []
-        await put_object(store, "f", b"theirs is longer", staging)
-        await trio.sleep(2)
-        assert await m.get("f") == b"theirs is longer"
+        assert staged_files(staging) == []
+
+
+async def test_S5_a_file_that_was_replaced_and_whose_new_name_went_too_stays_readable(
+    clock: MockClock, either: FaultyStore, staging: Path
+) -> None:
+    """The put that would have replaced its object is taken back, and the removal that comes instead has to keep it."""
+    await put_object(either, "f", b"old", staging)
+    async with bare_mount(either, staging) as m:
+        reader = await m.open("f")
+        await m.put("g", b"new")
+        await m.rename("g", "f")
+        await m.unlink("f")
+        await m.settle()
+        assert await objects(either) == {}
+        assert await m.read(reader) == b"old"
+        await m.close(reader)
 
 
 class ContentVersions(PromptMemoryStore):
     """Versions are told by their content, as an S3 ETag is: the same bytes under the same key are the same version again."""
 
-    def _put(self, key: str, data: bytes) -> Artifact:
-        artifact = replace(super()._put(key, data), version=hashlib.sha256(data).hexdigest(), mtime_ns=0)
+    def _put(self, key: str, data: bytes, condition: Condition = ALWAYS) -> Artifact:
+        artifact = replace(super()._put(key, data, condition), version=hashlib.sha256(data).hexdigest(), mtime_ns=0)
         self._objects[key] = artifact, data
         return artifact
 
@@ -309,6 +341,7 @@ async def test_S10_the_same_bytes_under_a_name_that_was_renamed_away_are_read_th
         await m.put("model", b"weights")
         await m.settle()
         await m.unlink("backup")
+        await m.settle()
         assert await objects(store) == {"model": b"weights"}
         assert await m.get("model") == b"weights"
         await trio.sleep(60)
@@ -320,6 +353,7 @@ async def test_S10_another_client_puts_the_same_bytes_where_they_were_before_a_r
     await put_object(store, "model", b"weights", staging)
     async with bare_mount(store, staging, ttl=1) as m:
         await m.rename("model", "backup")
+        await m.settle()
         await put_object(store, "model", b"weights", staging)
         await store.delete(["backup"])
         await trio.sleep(2)

@@ -11,6 +11,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from storemount.errors import Denied, TimedOut, Unavailable
+from storemount.writeback.change import State
 from tests.support.bare import bare_mount, fails, objects, put_object
 from tests.support.faulty import FaultyStore
 
@@ -75,8 +76,29 @@ async def test_S16_a_refused_upload_is_told_at_the_next_flush_and_fsync(clock: M
         with fails(errno.EACCES):
             await m.close(fh)
         store.heal()
+        await trio.sleep(600)
+        (row,) = m.mount.journal
+        assert row.state is State.REFUSED
+        assert await m.get("f") == b"data"
+        m.mount.journal.retry(row)
         await m.settle()
         assert await objects(store) == {"f": b"data"}
+
+
+async def test_S16_the_next_close_of_a_refused_file_tries_again(clock: MockClock, store: FaultyStore, staging: Path) -> None:
+    store.fail("write", Denied("no"))
+    async with bare_mount(store, staging) as m:
+        await m.put("f", b"data")
+        await trio.sleep(60)
+        assert await objects(store) == {}
+        fh = await m.open("f", os.O_RDWR)
+        await m.write(fh, 0, b"DATA")
+        with fails(errno.EACCES):
+            await m.close(fh)
+        await m.settle()
+        assert await objects(store) == {"f": b"DATA"}
+        fh = await m.open("f", os.O_RDWR)
+        await m.close(fh)
 
 
 async def test_S16_a_lost_reply_to_an_upload_does_no_harm(clock: MockClock, store: FaultyStore, staging: Path) -> None:
@@ -117,15 +139,40 @@ async def test_S10_renaming_a_directory_with_a_failed_upload_below_loses_nothing
         assert await objects(store) == {"e/": b"", "e/f": b"data"}
 
 
-async def test_S16_a_refused_unlink_leaves_the_file_and_its_waiting_upload(clock: MockClock, store: FaultyStore, staging: Path) -> None:
+async def test_S16_a_refused_unlink_is_kept_and_the_upload_it_took_back_does_not_come_after_it(
+    clock: MockClock, store: FaultyStore, staging: Path
+) -> None:
     await put_object(store, "f", b"old", staging)
     store.fail("delete", Denied("no"))
     async with bare_mount(store, staging) as m:
         await m.put("f", b"new")
-        with fails(errno.EACCES):
-            await m.unlink("f")
+        await m.unlink("f")
+        await trio.sleep(60)
+        assert await m.names() == []
+        assert not await m.exists("f")
+        assert await objects(store) == {"f": b"old"}
+        (row,) = m.mount.journal
+        assert row.state is State.REFUSED
+        m.mount.journal.retry(row)
+        await m.settle()
+        assert await objects(store) == {}
+
+
+async def test_S16_a_new_file_under_a_name_whose_removal_was_refused_goes_up_over_it(
+    clock: MockClock, store: FaultyStore, staging: Path
+) -> None:
+    await put_object(store, "f", b"old", staging)
+    store.fail("delete", Denied("no"), times=1000)
+    async with bare_mount(store, staging) as m:
+        await m.unlink("f")
+        await trio.sleep(60)
+        await m.put("f", b"new")
         assert await m.get("f") == b"new"
         await trio.sleep(60)
+        store.heal()
+        for row in m.mount.journal:
+            m.mount.journal.retry(row)
+        await m.settle()
         assert await objects(store) == {"f": b"new"}
 
 

@@ -56,6 +56,12 @@ class Driver:
         self._top = top
         self._handles: list[Handle] = []
 
+    def follow(self, mount: BareMount) -> None:
+        """The daemon was killed, and `mount` is what comes after it: no handle is open any more."""
+        self._mount = mount
+        self._handles.clear()
+        self._reference.die()
+
     async def do(self, step: Step) -> None:
         verb: Callable[[Step], Awaitable[None]] = getattr(self, "_" + step.verb)
         await verb(step)
@@ -130,8 +136,20 @@ class Driver:
         old, new = self._path(step.one), self._path(step.two)
         if f"{new}/".startswith(f"{old}/") or f"{old}/".startswith(f"{new}/"):
             return
+        await self._close_if_new(old)
         flags = NOREPLACE if step.three % 5 == 0 else 0
         await self._same(lambda: self._mount.rename(old, new, flags), lambda: self._reference.rename(old, new, replace=not flags))
+
+    async def _close_if_new(self, path: str) -> None:
+        """What a killed daemon leaves of a file replaced by one that was never closed is either of the two, and so nothing to compare."""
+        with suppress(OSError):
+            file = self._reference.get(path)
+            if isinstance(file, File) and file.closed is None:
+                await self._close_writers(file)
+
+    async def _close_writers(self, file: File) -> None:
+        for handle in [handle for handle in self._handles if handle.file is file and handle.writable]:
+            await self._close_handle(handle)
 
     async def _list(self, step: Step) -> None:
         path = self._new(step.one, 0).rpartition("/")[0]
@@ -188,10 +206,15 @@ class Driver:
     async def _close(self, step: Step) -> None:
         handle = self._handle(step.one)
         if handle is not None:
-            self._handles.remove(handle)
-            with suppress(FUSEError):
-                await self._mount.fs.flush(handle.fh)
-            await self._mount.fs.release(handle.fh)
+            await self._close_handle(handle)
+
+    async def _close_handle(self, handle: Handle) -> None:
+        self._handles.remove(handle)
+        with suppress(FUSEError):
+            await self._mount.fs.flush(handle.fh)
+        if handle.writable:
+            handle.file.close()
+        await self._mount.fs.release(handle.fh)
 
     async def _write(self, step: Step) -> None:
         handle = self._handle(step.one)
@@ -207,6 +230,8 @@ class Driver:
             file = self._reference.get(path)
             if isinstance(file, File):
                 await self._same(lambda: self._mount.truncate(path, step.two), lambda: file.truncate(step.two))
+                if not any(handle.file is file and handle.writable for handle in self._handles):
+                    file.close()
 
     async def _read(self, step: Step) -> None:
         handle = self._handle(step.one)
@@ -228,6 +253,7 @@ class Driver:
         handle = self._handle(step.one)
         if handle is not None:
             await self._same(lambda: self._mount.fsync(handle.fh), lambda: None)
+            handle.file.close()
             held = await objects(self._mount.store)
             for path, node in self._reference.paths():
                 if node is handle.file:

@@ -2,7 +2,8 @@
 
 What it is: the model that the mount is compared with; every verb is a few lines and does what a local disk does.
 What it is not: aware of stores, uploads, time or handles (a handle is a `File`: it lives on when its name is gone).
-Invariant: a verb either does everything or raises OSError with the errno of a local disk.
+Invariants: a verb either does everything or raises OSError with the errno of a local disk. What a daemon's death costs is what was
+written to a file since it was closed, and the files that never were (S6, S7); names are kept.
 """
 
 from __future__ import annotations
@@ -14,7 +15,13 @@ from dataclasses import dataclass, field
 
 @dataclass(eq=False)
 class File:
+    """`closed`: the content that was promised last; None when the file was never closed."""
+
     data: bytearray = field(default_factory=bytearray)
+    closed: bytes | None = None
+
+    def close(self) -> None:
+        self.closed = bytes(self.data)
 
     def write(self, offset: int, data: bytes) -> None:
         self.data.extend(bytes(max(0, offset - len(self.data))))
@@ -113,6 +120,15 @@ class Reference:
             raise _fail(errno.EISDIR, path)
         elif target.entries:
             raise _fail(errno.ENOTEMPTY, path)
+
+    def die(self) -> None:
+        """The daemon is killed: every file has what it had when it was closed last."""
+        for path, node in list(self.paths()):
+            if isinstance(node, File):
+                if node.closed is None:
+                    self.unlink(path)
+                else:
+                    node.data = bytearray(node.closed)
 
     def add(self, name: str, files: dict[str, bytes]) -> None:
         """A folder at the root with these files, which somebody else made; none when there are no files."""

@@ -1,7 +1,7 @@
 """The mount against a reference model (S1, S5, S6, S10, S11): chance chooses what programs do, and when the store answers.
 
-Every answer of the mount must be the model's; at the end the store must hold the model's files object by object, its directories and
-nothing else, and another mount must show the same.
+Every answer of the mount must be the model's, also when its daemon is killed and another one takes up its journal; at the end the store
+must hold the model's files object by object, its directories and nothing else, and another mount must show the same.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from storemount.errors import Unavailable
-from storemount.stores.base import ArtifactStore
+from storemount.stores.base import Artifact, ArtifactStore, Source
 from storemount.stores.local import LocalStore
 from tests.model.driver import Driver, Outsider, Step
 from tests.model.reference import Reference
-from tests.support.bare import BareMount, bare_mount, faultless, objects
+from tests.support.bare import BareMount, bare_mount, close_descriptors, faultless, objects
 from tests.support.faulty import FaultyStore, PromptMemoryStore
 
 NAMES = ("mkdir", "rmdir", "unlink", "rename", "rename", "rename", "list", "stat")
@@ -44,8 +44,11 @@ FILES = (
     "sleep",
 )
 VERBS = NAMES + FILES
+REMOUNT = "remount"
+"""The daemon is killed, and the next one begins (S7)."""
+
 BYTE = st.integers(0, 255)
-STEPS = st.lists(st.builds(Step, st.sampled_from(VERBS), BYTE, BYTE, BYTE), min_size=10, max_size=60)
+STEPS = st.lists(st.builds(Step, st.sampled_from((*VERBS, REMOUNT)), BYTE, BYTE, BYTE), min_size=10, max_size=60)
 
 
 async def _compare(m: BareMount, reference: Reference, staging: Path) -> None:
@@ -71,18 +74,38 @@ async def _compare(m: BareMount, reference: Reference, staging: Path) -> None:
 async def _run(store: ArtifactStore, folder: Path, steps: Sequence[Step], *, ttl: float) -> None:
     (folder / "one").mkdir()
     (folder / "two").mkdir()
-    reference = Reference()
-    async with bare_mount(store, folder / "one", ttl=ttl) as m:
-        driver = Driver(m, reference)
-        for step in steps:
-            await driver.do(step)
-        await driver.close_all()
-        await _compare(m, reference, folder / "two")
+    reference, driver = Reference(), None
+    lives = _lives(steps)
+    for number, life in enumerate(lives):
+        async with bare_mount(store, folder / "one", ttl=ttl) as m:
+            if driver is None:
+                driver = Driver(m, reference)
+            else:
+                driver.follow(m)
+            for step in life:
+                await driver.do(step)
+            if number == len(lives) - 1:
+                await driver.close_all()
+                await _compare(m, reference, folder / "two")
+
+
+def _lives(steps: Sequence[Step]) -> list[list[Step]]:
+    """What each daemon has to do."""
+    lives: list[list[Step]] = [[]]
+    for step in steps:
+        if step.verb == REMOUNT:
+            lives.append([])
+        else:
+            lives[-1].append(step)
+    return lives
 
 
 def _check(make: Callable[[Path], ArtifactStore], steps: Sequence[Step], *, ttl: float) -> None:
     with TemporaryDirectory() as folder:
-        trio.run(lambda: _run(make(Path(folder)), Path(folder), steps, ttl=ttl), clock=MockClock(autojump_threshold=0))
+        try:
+            trio.run(lambda: _run(make(Path(folder)), Path(folder), steps, ttl=ttl), clock=MockClock(autojump_threshold=0))
+        finally:
+            close_descriptors(Path(folder))
 
 
 def _prompt(folder: Path) -> ArtifactStore:
@@ -91,6 +114,32 @@ def _prompt(folder: Path) -> ArtifactStore:
 
 def _slow(folder: Path) -> ArtifactStore:
     return FaultyStore.random_delays(PromptMemoryStore(), random.Random(1), 2.0)
+
+
+class _LateMemoryStore(PromptMemoryStore):
+    """What is asked of it is done at once, and told later: a daemon that is killed meanwhile does not know."""
+
+    def __init__(self, dice: random.Random) -> None:
+        super().__init__()
+        self._dice = dice
+
+    async def write(self, key: str, source: Source, *, over: Artifact | None = None, absent: bool = False) -> Artifact:
+        artifact = await super().write(key, source, over=over, absent=absent)
+        await trio.sleep(self._dice.uniform(0, 2))
+        return artifact
+
+    async def copy(self, artifact: Artifact, key: str) -> Artifact:
+        copied = await super().copy(artifact, key)
+        await trio.sleep(self._dice.uniform(0, 2))
+        return copied
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        await super().delete(keys)
+        await trio.sleep(self._dice.uniform(0, 2))
+
+
+def _late(folder: Path) -> ArtifactStore:
+    return _LateMemoryStore(random.Random(3))
 
 
 def _broken(folder: Path) -> ArtifactStore:
@@ -108,7 +157,7 @@ def _local(folder: Path) -> ArtifactStore:
 
 
 @pytest.mark.parametrize("ttl", [0.0, 10.0, float("inf")])
-@pytest.mark.parametrize("make", [_prompt, _slow, _broken])
+@pytest.mark.parametrize("make", [_prompt, _slow, _late, _broken])
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
 @given(steps=STEPS)
 def test_S1_S5_S10_S11_the_mount_is_the_model(make: Callable[[Path], ArtifactStore], ttl: float, steps: Sequence[Step]) -> None:

@@ -13,9 +13,11 @@ import pytest
 
 from storemount.errors import ExitCode
 from tests.support.command import Storemount
-from tests.support.mounting import STORES, Mount, mount_of, mounted
+from tests.support.mounting import REMOTE, STORES, Mount, bucket_mount, mount_of, mounted
 from tests.support.outside import Outside, contents
-from tests.support.waiting import eventually
+from tests.support.proxy import Proxy
+from tests.support.servers import BucketClient
+from tests.support.waiting import eventually, exited
 
 FILES = 40
 
@@ -34,6 +36,15 @@ def outside(kind: str, fresh_store: Callable[[str], Outside]) -> Outside:
 @pytest.fixture
 def mount(kind: str, outside: Outside, storemount: Storemount) -> Mount:
     return mount_of(storemount, kind, outside)
+
+
+@pytest.fixture(params=REMOTE)
+def remote(request: pytest.FixtureRequest, bucket: BucketClient, proxy: Proxy, storemount: Storemount) -> Mount:
+    """A mount (not started) of a bucket behind the proxy."""
+    options = ("--deadline", "2s", "--ttl", "60s")
+    mount = bucket_mount(storemount, request.param, bucket, options, {"endpoint": proxy.endpoint})
+    mount.expect(r"WARNING storemount\.writeback\.worker")
+    return mount
 
 
 def by_sigterm(mount: Mount) -> None:
@@ -78,18 +89,58 @@ def test_S8_sigterm_with_files_in_use(mount: Mount, outside: Outside) -> None:
     assert outside.get("closed") == b"done"
 
 
-def test_S7_what_a_killed_daemon_had_staged_is_kept(mount: Mount, outside: Outside, storemount: Storemount) -> None:
-    """`kill -9` between close and upload: the bytes are in the store, or on this disk; and the next mount comes up and says so."""
-    with mounted(mount):
-        (mount.point / "precious").write_bytes(b"must not be lost by a kill")
-        mount.kill()
-        files = [path for path in (storemount.home / "state").rglob("*") if path.is_file()]
-        kept = any(path.read_bytes() == b"must not be lost by a kill" for path in files)
-        assert kept or outside.get("precious") == b"must not be lost by a kill"
-        mount.expect("an earlier mount here was killed")
-        mount.start()
-        assert (mount.point / "next").write_bytes(b"works") == 5
-    assert outside.get("next") == b"works"
+@pytest.mark.parametrize("stop", [by_sigterm, by_fusermount])
+def test_S8_what_cannot_go_up_yet_is_waited_for(remote: Mount, bucket: BucketClient, proxy: Proxy, stop: Callable[[Mount], None]) -> None:
+    """Also when somebody loses patience, and says again what is being done already."""
+    with mounted(remote):
+        assert os.listdir(remote.point) == []
+        proxy.refuse()
+        (remote.point / "file").write_bytes(b"waits")
+        stop(remote)
+        assert eventually(lambda: not remote.mounted)
+        by_sigterm(remote)
+        by_sigterm(remote)
+        assert not exited(remote.pid, 1)
+        proxy.become(proxy.forward)
+        remote.gone()
+        assert remote.complaints() == []
+    assert bucket.get("file") == b"waits"
+
+
+def test_S8_a_second_sigterm_while_a_program_uses_the_mount(remote: Mount, bucket: BucketClient, proxy: Proxy) -> None:
+    with mounted(remote):
+        assert os.listdir(remote.point) == []
+        descriptor = os.open(remote.point / "open", os.O_CREAT | os.O_WRONLY)
+        proxy.refuse()
+        (remote.point / "file").write_bytes(b"waits")
+        by_sigterm(remote)
+        by_sigterm(remote)
+        assert not exited(remote.pid, 1)
+        proxy.become(proxy.forward)
+        remote.gone()
+        with pytest.raises(OSError, match="not connected"):
+            os.close(descriptor)
+    assert bucket.get("file") == b"waits"
+
+
+def test_S8_past_the_drain_timeout_the_exit_code_says_so(remote: Mount, storemount: Storemount, proxy: Proxy) -> None:
+    """What is left is named, and is there for the next mount (`test_taking_up`)."""
+    words = [sys.executable, "-m", "storemount", "mount", remote.store, str(remote.point), "-f", *remote.options, "--drain-timeout", "1s"]
+    with subprocess.Popen(
+        words, env=storemount.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as daemon:
+        assert eventually(lambda: remote.mounted, 10)
+        assert os.listdir(remote.point) == []
+        proxy.refuse()
+        (remote.point / "precious").write_bytes(b"waits")
+        daemon.terminate()
+        said, complained = daemon.communicate(timeout=30)
+    assert (daemon.returncode, said) == (ExitCode.NOT_DRAINED, "")
+    assert "stopped with 1 changes not in the store" in complained and "'precious'" in complained
+    assert not remote.mounted
+    proxy.become(proxy.forward)
+    with mounted(remote):
+        assert (remote.point / "precious").read_bytes() == b"waits"
 
 
 def test_S8_foreground(mount: Mount, outside: Outside, storemount: Storemount) -> None:
@@ -108,12 +159,11 @@ def test_S8_foreground(mount: Mount, outside: Outside, storemount: Storemount) -
 
 
 def test_S8_nothing_is_left_on_disk(mount: Mount, storemount: Storemount) -> None:
-    """After a drained stop there is no staged file and no socket."""
+    """After a drained stop there is no staged file and no socket; an empty journal stays."""
 
     def leftovers() -> set[Path]:
-        return {
-            path for name in ("state", "run") for path in (storemount.home / name).rglob("*") if not path.is_dir() and path.suffix != ".log"
-        }
+        names = [path for name in ("state", "run") for path in (storemount.home / name).rglob("*") if not path.is_dir()]
+        return {path for path in names if path.suffix != ".log" and path.name != "lock" and not path.name.startswith("journal.sqlite")}
 
     before = leftovers()
     with mounted(mount):

@@ -51,6 +51,9 @@ def test_every_exit_code_is_in_the_help(storemount: Storemount) -> None:
         "mount",
         "unmount",
         "status",
+        "flush",
+        "retry",
+        "export",
         "artifact-store",
         "store",
         *(f"artifact-store {verb}" for verb in ["register", "list", "describe", "update"]),
@@ -83,6 +86,10 @@ def test_without_a_word_it_shows_the_help(storemount: Storemount) -> None:
         (("--read-only", "default"), "Missing argument 'MOUNTPOINT'"),
         (("default", "mnt", "-o", "tll=5"), "-o tll is not known.*did you mean ttl"),
         (("status", "--jsn"), "--jsn"),
+        (("retry",), "give a PATH, or --all"),
+        (("retry", "--all", "mnt"), "give a PATH, or --all"),
+        (("export", "mnt"), "Missing argument 'DEST'"),
+        (("default", "mnt", "--durability", "much"), "--durability"),
         (("store", "registr", "x"), "registr"),
         (("store", "register", "x", "-f", "local", "--path", "/srv", "stray"), "'stray' is not an attribute"),
     ],
@@ -102,6 +109,12 @@ def test_a_password_on_the_command_line_is_refused_and_not_repeated(storemount: 
 def test_status_of_nothing(storemount: Storemount) -> None:
     refused(storemount, "status", "mnt", code=ExitCode.NOT_MOUNTED, says="mnt")
     assert json.loads(storemount.must("status", "--json"))["version"] == 1
+
+
+def test_flush_and_retry_of_nothing(storemount: Storemount) -> None:
+    refused(storemount, "flush", ".", code=ExitCode.NOT_MOUNTED, says="is not in a mounted store")
+    assert storemount.must("flush") == ""
+    assert storemount.must("retry", "--all").startswith("nothing was refused")
 
 
 def test_what_nobody_foresaw_is_one_line_and_the_details_are_in_a_file() -> None:

@@ -71,6 +71,12 @@ def test_an_option_wins_over_a_mount_word_wherever_it_stands() -> None:
     assert parsed("-oro", "-o", "noatime")["fuse_options"] == ("noatime",)
 
 
+def test_write_through_is_a_durability() -> None:
+    assert (parsed()["durability"], parsed()["fsync"], parsed()["write_through"]) == ("crash", "store", False)
+    assert list(spelled_out(["write_through,fsync=local"])) == ["--durability=store", "--fsync=local"]
+    assert parsed("-o", "write_through", "--durability", "power")["durability"] == "power"
+
+
 def test_values_are_typed() -> None:
     given = parsed("--cache-size", "1G", "--uid", "root", "--gid", "0", "--dir-mode", "0750", "--deadline", "500ms")
     assert (given["cache_size"], given["uid"], given["gid"], given["dir_mode"], given["deadline"]) == (1024**3, 0, 0, 0o750, 0.5)
