@@ -58,7 +58,7 @@ class Conflicts:
         if found is None:
             # Theirs was a removal: there is nothing to keep it from.
             node.artifact, change.exclusive = None, True
-        elif await self._holds(found, staged):
+        elif await self._holds(found, staged, change.size):
             return found
         elif await self._holds_layer(found, staged):
             node.artifact = found
@@ -76,12 +76,12 @@ class Conflicts:
     async def _holds_layer(self, found: Artifact, staged: StagedFile) -> bool:
         """Whether the store has an older state of ours, of which nobody told us that it arrived."""
         for layer in staged.layers[1:]:
-            if await self._holds(found, layer):
+            if await self._holds(found, layer, layer.size):
                 return True
         return False
 
-    async def _holds(self, found: Artifact, staged: StagedFile) -> bool:
-        if found.size != staged.size:
+    async def _holds(self, found: Artifact, staged: StagedFile, size: int) -> bool:
+        if found.size != size:
             return False
         for start in range(0, found.size, STEP):
             stop = min(start + STEP, found.size)

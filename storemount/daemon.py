@@ -18,9 +18,10 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pyfuse3
 import trio
@@ -105,25 +106,22 @@ class Daemon:
     async def _serve(self, store: ArtifactStore) -> ExitCode:
         slot = self._slot(store)
         try:
-            return await self._serve_from(slot, store)
+            # Heard to the very end: a signal during the last drain must not end it.
+            with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+                return await self._serve_from(slot, store, signals)
         finally:
             slot.release()
 
-    async def _serve_from(self, slot: Slot, store: ArtifactStore) -> ExitCode:
+    async def _serve_from(self, slot: Slot, store: ArtifactStore, signals: AsyncIterator[int]) -> ExitCode:
         async with trio.open_nursery() as nursery:
-            try:
-                mount = assemble(store, self._settings, slot.folder, self._identity(store), nursery)
-            except (Unusable, ValueError) as error:
-                raise Refusal(ExitCode.JOURNAL_UNUSABLE, f"{error}; move {slot.folder} away to go on without what it holds") from error
-            if mount.taken_up:
-                log.info("took up %d changes that an earlier mount of %s had left", mount.taken_up, self._spec.path)
+            mount = self._assembled(slot, store, nursery)
             drained = trio.Event()
             answers = Answers(socket_path(self._places, self._settings.mountpoint), mount, self._facts(store), drained)
             nursery.start_soon(mount.worker.run)
             nursery.start_soon(mount.durability.run)
             await nursery.start(answers.serve)
             try:
-                await self._mounted(mount)
+                await self._mounted(mount, signals)
                 code = await self._drain(mount)
             finally:
                 await self._close(mount)
@@ -131,6 +129,15 @@ class Daemon:
             await answers.idle(LAST_WORDS)
             nursery.cancel_scope.cancel()
         return code
+
+    def _assembled(self, slot: Slot, store: ArtifactStore, nursery: trio.Nursery) -> Mount:
+        try:
+            mount = assemble(store, self._settings, slot.folder, self._identity(store), nursery)
+        except (Unusable, ValueError) as error:
+            raise Refusal(ExitCode.JOURNAL_UNUSABLE, f"{error}; move {slot.folder} away to go on without what it holds") from error
+        if mount.taken_up:
+            log.info("took up %d changes that an earlier mount of %s had left", mount.taken_up, self._spec.path)
+        return mount
 
     async def _close(self, mount: Mount) -> None:
         """What is left stays in the journal, safe from a power cut too."""
@@ -145,7 +152,8 @@ class Daemon:
 
     def _identity(self, store: ArtifactStore) -> str:
         """What tells this store from every other, in the journal: its URI, and the server where that says nothing of it."""
-        return " ".join(filter(None, (store.uri, self._spec.attributes.get("endpoint"), self._spec.attributes.get("client_kwargs"))))
+        uri = f"file://{quote(os.fsencode(os.path.realpath(self._spec.path)))}" if self._spec.flavor == "local" else store.uri
+        return " ".join(filter(None, (uri, self._spec.attributes.get("endpoint"), self._spec.attributes.get("client_kwargs"))))
 
     def _slot(self, store: ArtifactStore) -> Slot:
         private_folder(self._places.runtime)
@@ -173,7 +181,7 @@ class Daemon:
         options |= {"ro"} if self._settings.read_only else set()
         return options | set(self._settings.fuse_options)
 
-    async def _mounted(self, mount: Mount) -> None:
+    async def _mounted(self, mount: Mount, signals: AsyncIterator[int]) -> None:
         """Serve the kernel until somebody unmounts, or a signal says stop."""
         options = self._options()
         try:
@@ -184,7 +192,7 @@ class Daemon:
         mounted = True
         try:
             async with trio.open_nursery() as nursery:
-                await nursery.start(self._stop_on_signal, mount)
+                nursery.start_soon(self._stop_on_signal, mount, signals)
                 nursery.start_soon(self._prove, handshake)
                 await pyfuse3.main(max_tasks=MAX_TASKS)
                 mounted = False
@@ -203,16 +211,14 @@ class Daemon:
         self._ready()
         log.info("mounted %s on %s", self._spec.path, self._settings.mountpoint)
 
-    async def _stop_on_signal(self, mount: Mount, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-            task_status.started()
-            async for number in signals:
-                log.info("%s: unmounting", signal.Signals(number).name)
-                if not await trio.to_thread.run_sync(_unmount, self._settings.mountpoint, False):
-                    log.info("programs still use %s; saving what they wrote, then leaving without them", self._settings.mountpoint)
-                    await self._drain(mount)
-                    await trio.to_thread.run_sync(_unmount, self._settings.mountpoint, True)
-                    pyfuse3.terminate()
+    async def _stop_on_signal(self, mount: Mount, signals: AsyncIterator[int]) -> None:
+        async for number in signals:
+            log.info("%s: unmounting", signal.Signals(number).name)
+            if not await trio.to_thread.run_sync(_unmount, self._settings.mountpoint, False):
+                log.info("programs still use %s; saving what they wrote, then leaving without them", self._settings.mountpoint)
+                await self._drain(mount)
+                await trio.to_thread.run_sync(_unmount, self._settings.mountpoint, True)
+                pyfuse3.terminate()
 
     # the queue
 

@@ -54,8 +54,11 @@ class Publisher:
         staged = node.staged
         if staged is None or not node.attached:
             return None
-        if staged.frozen:
+        if staged.frozen and staged.flushed:
             return self._journal.waiting_put(node)
+        if staged.frozen:
+            # It is on its way as it was closed before; what was written after that is in it, too.
+            staged = node.staged = self._staging.create(staged, edits=True)
         staged.protect()
         new = self._journal.waiting_put(node) is None
         change = self._journal.put(node, staged, self._settings.upload_delay if delay is None else delay)
@@ -64,9 +67,12 @@ class Publisher:
         return change
 
     def overwrites(self, change: Change) -> None:
-        """A put that will replace what a removal of the same key has not taken away yet: one request instead of two."""
+        """A put that will replace what a removal of the same key has not taken away yet: one request instead of two.
+
+        Not when something comes between them: then the key means another place in another directory."""
         for other in self._journal.at(change.key):
-            if other.kind is Kind.DELETE and other.state is State.WAITING:
+            last = all(earlier.id <= other.id for earlier in change.after)
+            if other.kind is Kind.DELETE and other.state is State.WAITING and last:
                 change.displaced += other.displaced
                 change.node.covers = True
                 self._journal.cancel(other)
@@ -76,8 +82,13 @@ class Publisher:
     def closed(self, node: Node) -> None:
         """A writer of this node went; when it was the last, what it wrote is promised, even if nobody said `flush`."""
         staged = node.staged
-        if staged is not None and not node.writers and not staged.flushed:
+        if staged is None or node.writers:
+            return
+        if not staged.flushed:
             self.promise(node)
+        waiting = self._journal.waiting_put(node)
+        if waiting is not None and waiting.due == float("inf"):
+            self._journal.again(waiting)
 
     def described(self, node: Node, *, stored: bool = False) -> None:
         """Mode, owner, times or attributes of this node were set: what is still to be sent says so too.
@@ -86,7 +97,7 @@ class Publisher:
         waiting = self._journal.waiting_put(node)
         if waiting is not None:
             self._journal.update(waiting)
-        elif stored and self._store.traits.modes and node.attached and node.folder is None and node.artifact is not None:
+        elif stored and self._store.traits.modes and node.attached and node.staged is None and node.artifact is not None:
             self._annotate(node)
 
     def _annotate(self, node: Node) -> None:
@@ -116,14 +127,22 @@ class Publisher:
         """Queue every file at or below `path` that programs have closed (`all_closed`: none can be open any more)."""
         top = self._tree.find(path)
         for node in self._tree.below(top) if top is not None else ():
-            staged = node.staged
+            staged, waiting = node.staged, self._journal.waiting_put(node)
             if staged is not None and (all_closed or staged.flushed or not node.writers):
                 self.seal(node)
+            elif waiting is not None and waiting.staged is not None:
+                # What was closed goes up; what is being written over it stays here.
+                waiting.staged.freeze()
+                self._journal.again(waiting)
 
     def seal(self, node: Node) -> None:
         """Queue this file as it is now, open or not (fsync): what is written from here on goes to a new layer."""
-        if node.staged is not None and not node.staged.frozen and self.promise(node, 0.0) is not None:
+        if node.staged is None or node.staged.frozen:
+            return
+        change = self.promise(node, 0.0)
+        if change is not None:
             node.staged.freeze()
+            self._journal.hurry(change)
 
     async def saved(self, node: Node) -> None:
         """Wait until the store has this file, or everything below this directory, durably (S7). Raises what the store raised."""
@@ -143,12 +162,15 @@ class Publisher:
             rows = [row for each in changed for row in self._journal.puts_of(each)]
         if self._store.traits.lazy and node.attached:
             await self._store.sync(f"{node.path}/" if directory and node.path else node.path)
+        # A journal that a power cut sets back would send an older version again.
+        await self._durability.now()
 
     def _pending(self, node: Node) -> list[Change]:
         """What is unfinished of this file, or at and below this directory."""
-        rows = {row.id: row for row in (self._journal.under(node.path) if node.attached else ())}
-        rows |= {row.id: row for row in self._journal.puts_of(node)}
-        return [rows[number] for number in sorted(rows)]
+        rows = set(self._journal.puts_of(node))
+        if node.attached:
+            rows |= {*self._journal.under(node.path), *self._journal.moves_above(node.path)}
+        return sorted(rows, key=lambda row: row.id)
 
     # uploads
 
@@ -192,7 +214,7 @@ class Publisher:
         """The object that is now there; None when this row now goes elsewhere, because of a conflict."""
         for displaced in change.displaced:
             await self._conflicts.preserve(displaced)
-        source = self._source(change.node, staged)
+        source = self._source(change, staged)
         based_on = self._based_on(change.node, staged)
         try:
             if based_on is not None:
@@ -214,9 +236,11 @@ class Publisher:
         node.covers = False
         node.fresh_until = trio.current_time() + self._settings.ttl
         self._tree.confirm(node)
-        if node.staged is staged:
+        if node.staged is staged and staged.size == change.size:
             node.staged = None
             staged.drop()
+        elif node.staged is staged:
+            staged.thaw()  # Somebody has written more after the close that this was about.
         for row in self._journal.of(node):
             if row is not change:
                 row.artifact = artifact if row.kind is Kind.MOVE else row.artifact
@@ -242,8 +266,8 @@ class Publisher:
             node.staged.drop()
             node.staged = None
 
-    def _source(self, node: Node, staged: StagedFile) -> Source:
-        own = node.attributes
+    def _source(self, change: Change, staged: StagedFile) -> Source:
+        node, own = change.node, change.node.attributes
         mode = own.mode if own is not None and own.mode is not None else self._settings.file_mode & ~self._settings.umask
         mtime_ns = own.mtime_ns if own is not None and own.mtime_ns is not None else os.stat(staged.path).st_mtime_ns
-        return Source(staged.path, staged.size, movable=True, mtime_ns=mtime_ns, mode=node.kind | mode)
+        return Source(staged.path, change.size, movable=staged.size == change.size, mtime_ns=mtime_ns, mode=node.kind | mode)

@@ -53,7 +53,7 @@ class Recovery:
         known = set(self._open)
         for file in self._open.values():
             file.drop()
-        self._ledger.commit()
+        self._ledger.begin()
         self._staging.sweep(known)
         return len(self._journal)
 
@@ -86,8 +86,8 @@ class Recovery:
             self._restore_put(row, detail)
 
     def _distrust(self, row: Row, detail: Told) -> None:
-        kept = [self._staging.set_aside(layer.number) for layer in detail.layers]
-        log.error("%r was closed less than a second before the power went: what there is of it is kept in %s", row.key, kept[0])
+        kept = [str(self._staging.set_aside(layer.number)) for layer in detail.layers]
+        log.error("%r was closed less than a second before the power went: what there is of it is kept in %s", row.key, ", ".join(kept))
         self._ledger.erase(row.id)
 
     def _restore_put(self, row: Row, detail: Told) -> None:

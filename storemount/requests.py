@@ -21,7 +21,6 @@ from storemount.errors import StoreMountError
 from storemount.report import progress, row, rows, state
 from storemount.tree import Node
 from storemount.writeback.change import Change, Kind, State
-from storemount.writeback.order import above
 
 PULSE = 0.1
 STEP = 8 * MIB
@@ -97,8 +96,7 @@ class Requests:
     def _unfinished(self, path: str) -> list[Change]:
         """The rows at and below `path`, and the moves that bring it there with a directory above."""
         journal = self._mount.journal
-        moves = {row for folder in above(path) for row in journal.at(folder) if row.kind is Kind.MOVE and row.to == folder}
-        return sorted({*journal.under(path), *moves}, key=lambda row: row.id)
+        return sorted({*journal.under(path), *journal.moves_above(path)}, key=lambda row: row.id)
 
     async def _over(self, changes: list[Change]) -> None:
         """Until each of them has ended or cannot go on; a file whose put was taken back is followed to its new one."""
@@ -126,18 +124,15 @@ class Requests:
         """Try again now what was refused, or waits for its next try, at and below `path`, or everywhere (`all`)."""
         journal = self._mount.journal
         changes = self._unfinished("" if question.get("all") else _path(question))
-        refused = [change for change in changes if change.state is State.REFUSED]
-        tired = [change for change in changes if change.state is State.WAITING and change.tries]
-        for change in refused:
-            journal.retry(change)
-        for change in tired:
-            journal.postpone(change, None, 0.0)
+        failed = [change for change in changes if change.state is State.REFUSED or (change.state is State.WAITING and change.tries)]
+        for change in failed:
+            journal.again(change)
         try:
             journal.commit()
         except OSError as error:
             await say({"done": True, "error": str(error)})
         else:
-            await say({"done": True, "retried": len(refused) + len(tired)})
+            await say({"done": True, "retried": len(failed)})
 
     # export
 

@@ -27,7 +27,7 @@ def unfinished(places: Places, registry: Registry, store: str) -> int:
     except Refusal:
         root = None  # It has been renamed, or taken out of the registry.
     else:
-        root = os.path.abspath(spec.path) if spec.flavor == "local" else without_password(spec.path)
+        root = os.path.realpath(spec.path) if spec.flavor == "local" else without_password(spec.path)
     locks = Path("/proc/locks").read_text()
     return sum(_changes(journal, root) for journal in places.state.glob(f"staging/*/{JOURNAL}") if not _held(journal.parent, locks))
 

@@ -193,14 +193,25 @@ class LocalStore:
                 self._device = os.stat(self.root).st_dev
         return not _is_link(source) and os.stat(source.path).st_dev == self._device
 
+    def _make_folder(self, folder: str) -> None:
+        """The directory and those above it, but never the root: where that has gone, another disk's is there (S3)."""
+        if not os.path.isdir(self.root):
+            raise MissingStore(f"the folder {self.root} has gone")
+        try:
+            os.makedirs(folder, exist_ok=True)
+        except FileExistsError as error:
+            raise NotADirectory(folder) from error
+
     def _write(self, key: str, source: Source, condition: Condition, *, move: bool) -> Artifact:
         path = self._path(key)
         self._confirm(key, condition)
         if key.endswith("/"):
-            os.makedirs(path, exist_ok=not condition.absent)
+            self._make_folder(os.path.dirname(path) if condition.absent else path)
+            if condition.absent:
+                os.mkdir(path)
             return _artifact(key, os.lstat(path))
         folder = os.path.dirname(path)
-        os.makedirs(folder, exist_ok=True)
+        self._make_folder(folder)
         # Only a call that cannot be abandoned half-way may move the staged file itself: whoever tries again needs it.
         if move and os.stat(source.path).st_dev == os.stat(folder).st_dev:
             finish(source.path, source)
@@ -282,7 +293,7 @@ class LocalStore:
 
     def _rename(self, key: str, to: str) -> None:
         old, new = self._path(key), self._path(to)
-        os.makedirs(os.path.dirname(new), exist_ok=True)
+        self._make_folder(os.path.dirname(new))
         os.rename(old, new)
 
     async def delete(self, keys: Sequence[str]) -> None:

@@ -82,6 +82,11 @@ class Change:
         return self.state in (State.DONE, State.CANCELLED)
 
     @property
+    def size(self) -> int:
+        """Bytes that a put has promised; its staged file may have more by now, which are not."""
+        return self.layers[0].size if self.layers else 0
+
+    @property
     def uncertain(self) -> bool:
         """Whether the store may have it already: an attempt failed without saying how far it came."""
         return self.doubtful or self.tries > 0 or self.state is State.RUNNING

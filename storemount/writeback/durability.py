@@ -26,6 +26,9 @@ from storemount.writeback.staging import StagedFile
 PERIOD = 0.4
 """Seconds between two groups. A group is a wait for the disk, and a power cut loses what came after the last one."""
 
+SLOW = 1.0
+"""Seconds after which a group is late."""
+
 ONE_BY_ONE = 16
 """Up to so many files are synced each by itself; for more the whole file system is, in one go."""
 
@@ -59,8 +62,11 @@ class Durability:
         """Sync a group again and again, until cancelled."""
         while True:
             await trio.sleep(PERIOD)
+            began = trio.current_time()
             try:
                 await self.now()
+                if trio.current_time() - began > SLOW:
+                    log.warning("the disk took %.1f s to make safe what was closed meanwhile", trio.current_time() - began)
             except (OSError, StoreMountError) as error:
                 log.error("what was closed is not safe from a power cut yet: %s", error)
 
@@ -94,6 +100,8 @@ class Durability:
         await trio.to_thread.run_sync(_sync, change.staged.layers, self._folder)
         self._journal.rewritten(change)
         self._journal.commit()
+        # The store is about to lose what the older row stands on.
+        await trio.to_thread.run_sync(self._ledger.sync)
 
     def _mark(self, rows: Sequence[Change]) -> None:
         for change in rows:

@@ -151,10 +151,12 @@ class Journal:
     def relocating(self, node: Node) -> list[Change]:
         """Moves of this node, or of a directory above it, that may have happened in the store without our knowing where the bytes are."""
         rows = [row for row in self.of(node) if row.kind is Kind.MOVE]
-        if node.attached and self._moves:
-            path = node.path
-            rows += [row for row in self._moves.values() if row.to is not None and path.startswith(row.to + "/")]
+        rows += self.moves_above(node.path) if node.attached else []
         return [row for row in rows if not row.moved and (row.doubtful or row.state is State.RUNNING)]
+
+    def moves_above(self, path: str) -> list[Change]:
+        """Unfinished moves that bring what is at `path` there, with a directory above it."""
+        return [row for row in self._moves.values() if row.to is not None and path.startswith(row.to + "/")]
 
     def puts_of(self, node: Node) -> list[Change]:
         """The unfinished puts of this node, oldest first."""
@@ -210,11 +212,23 @@ class Journal:
             change.error = None
             self._end(change, State.DONE)
 
-    def postpone(self, change: Change, error: Exception | None, delay: float) -> None:
-        """The attempt failed (`error`), or it is too early; the row stays, for another one."""
+    def postpone(self, change: Change, error: Exception, delay: float) -> None:
+        """The attempt failed; the row stays, for another one."""
         change.error = error
-        change.tries += error is not None
+        change.tries += 1
         self._wait_again(change, delay)
+
+    def park(self, change: Change) -> None:
+        """It is too early for this row: somebody will say when it is not (`put`, `again`)."""
+        self._wait_again(change, float("inf"))
+
+    def again(self, change: Change) -> None:
+        """Try this row now, whatever it waits for: its next attempt, or somebody to say so."""
+        if change.state is State.REFUSED:
+            self.retry(change)
+        elif change.state is State.WAITING:
+            change.due = trio.current_time()
+            self._order.queue(change)
 
     def _wait_again(self, change: Change, delay: float) -> None:
         change.state = State.WAITING
@@ -303,7 +317,7 @@ class Journal:
 
     async def drained(self) -> None:
         """Until every row has gone, or those that are left were refused for good, or wait for such a row."""
-        while waiting := [change for change in self if change.first.state is not State.REFUSED]:
+        while waiting := [change for change in self if change.first.state is not State.REFUSED and change.first.due < float("inf")]:
             for change in waiting:
                 self.hurry(change)
             await waiting[0].first.turn.wait()
@@ -319,6 +333,6 @@ class Journal:
         while waiting:
             row = waiting.pop()
             waiting += [earlier for earlier in row.after if earlier.due > trio.current_time() or earlier.after]
-            if not row.tries and row.state is State.WAITING and row.due > trio.current_time():
+            if not row.tries and row.state is State.WAITING and trio.current_time() < row.due < float("inf"):
                 row.due = trio.current_time()
                 self._order.queue(row)

@@ -57,23 +57,34 @@ class Ledger:
         self._path = path
         self._pending: dict[int, Row | None] = {}
         self._unsynced = False
-        self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._boot = boot
         try:
-            self._open(store)
-            about = dict(self._database.execute("SELECT name, value FROM about"))
-            if about.get("store") != store:
-                raise Unusable(f"{path} is the journal of another store, {about.get('store')}")
-            self.rebooted = about.get("boot") != boot
-            self._database.execute("INSERT OR REPLACE INTO about VALUES ('boot', ?)", (boot,))
-            self.rows = [
-                _row(*fields) for fields in self._database.execute("SELECT id, kind, key, detail, synced FROM changes ORDER BY id")
-            ]
+            self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        except sqlite3.Error as error:
+            raise Unusable(f"{path} cannot be opened as a journal ({error})") from error
+        try:
+            self._read(store)
         except (sqlite3.Error, ValueError) as error:
             self._database.close()
             raise Unusable(f"{path} cannot be read as a journal ({error})") from error
         except Unusable:
             self._database.close()
             raise
+
+    def _read(self, store: str) -> None:
+        self._open(store)
+        about = dict(self._database.execute("SELECT name, value FROM about"))
+        if about.get("store") != store:
+            raise Unusable(f"{self._path} is the journal of another store, {about.get('store')}")
+        self.rebooted = about.get("boot", self._boot) != self._boot
+        found = self._database.execute("SELECT id, kind, key, detail, synced FROM changes ORDER BY id")
+        self.rows = [_row(*fields) for fields in found]
+
+    def begin(self) -> None:
+        """What was read is taken up: commit that, and that it was in this run of the kernel. Raises OSError."""
+        self.commit()
+        with self._transaction():
+            self._database.execute("INSERT OR REPLACE INTO about VALUES ('boot', ?)", (self._boot,))
 
     def _open(self, store: str) -> None:
         (version,) = self._database.execute("PRAGMA user_version").fetchone()

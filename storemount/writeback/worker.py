@@ -26,11 +26,8 @@ REMOVED_AT_ONCE = 1000
 
 FIRST_DELAY = 0.5
 LONGEST_DELAY = 60.0
-TOO_EARLY = 0.2
-"""Seconds until a put is looked at again whose file is being written just now."""
-
 Apply = Callable[[Change], Awaitable[bool]]
-"""Applies a row; False: not now, without a failure."""
+"""Applies a row; False: not now, and somebody will say when (`Journal.again`)."""
 
 Remove = Callable[[Sequence[Change]], Awaitable[None]]
 
@@ -117,7 +114,7 @@ class Worker:
             if done:
                 self._finish([change])
             else:
-                self._journal.postpone(change, None, TOO_EARLY)
+                self._journal.park(change)
         finally:
             self._room[puts] += 1
             self._bell.ring()

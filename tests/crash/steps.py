@@ -74,7 +74,7 @@ STEPS = (
     Step("move-copied", "storemount.stores.s3:S3Store.copy", "after", NATIVE, 2),
     Step("move-all-copied", "storemount.stores.relocation:Relocation.copies", "after", NATIVE),
     # the stores
-    Step("local-prepared", "storemount.stores.local:LocalStore._prepare", "after", LOCAL, 2),
+    Step("local-prepared", "storemount.stores.local:LocalStore._place", "before", LOCAL, 2),
     Step("local-written", "storemount.stores.local:LocalStore._write", "after", LOCAL, 4),
     Step("native-put-before", "storemount.stores.native:NativeStore._put", "before", NATIVE, 2),
     Step("native-put-after", "storemount.stores.native:NativeStore._put", "after", NATIVE, 2),

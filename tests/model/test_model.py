@@ -22,7 +22,7 @@ from storemount.stores.base import Artifact, ArtifactStore, Source
 from storemount.stores.local import LocalStore
 from tests.model.driver import Driver, Outsider, Step
 from tests.model.reference import Reference
-from tests.support.bare import BareMount, bare_mount, close_descriptors, faultless, objects
+from tests.support.bare import BareMount, bare_mount, close_descriptors, faultless, objects, shown
 from tests.support.faulty import FaultyStore, PromptMemoryStore
 
 NAMES = ("mkdir", "rmdir", "unlink", "rename", "rename", "rename", "list", "stat")
@@ -56,19 +56,7 @@ async def _compare(m: BareMount, reference: Reference, staging: Path) -> None:
     held = await objects(m.store)
     assert {key: data for key, data in held.items() if not key.endswith("/")} == reference.files()
     async with bare_mount(faultless(m.store), staging) as other:
-        shown, files = set[str](), {}
-        waiting = [""]
-        while waiting:
-            above = waiting.pop()
-            for name in await other.names(above):
-                path = f"{above}/{name}".lstrip("/")
-                if (await other.stat(path)).st_mode & 0o170000 == 0o040000:
-                    shown.add(path)
-                    waiting.append(path)
-                else:
-                    files[path] = await other.get(path)
-        assert shown == reference.folders()
-        assert files == reference.files()
+        assert await shown(other) == {**reference.files(), **{f"{path}/": b"" for path in reference.folders()}}
 
 
 async def _run(store: ArtifactStore, folder: Path, steps: Sequence[Step], *, ttl: float) -> None:

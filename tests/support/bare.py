@@ -9,6 +9,7 @@ Nothing runs on after the context is left.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -238,6 +239,18 @@ def close_descriptors(folder: Path) -> None:
 def staged_files(folder: Path) -> list[str]:
     """The files with written bytes below a staging folder, beside the journal."""
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and not path.name.startswith(JOURNAL))
+
+
+async def shown(m: BareMount, folder: str = "") -> dict[str, bytes]:
+    """Everything that the mount shows below `folder`: the content of each file, and each directory with a slash at its end."""
+    found: dict[str, bytes] = {}
+    for name in await m.names(folder):
+        path = f"{folder}/{name}".lstrip("/")
+        if stat.S_ISDIR((await m.stat(path)).st_mode):
+            found |= {f"{path}/": b"", **await shown(m, path)}
+        else:
+            found[path] = await m.get(path)
+    return found
 
 
 async def put_object(store: ArtifactStore, key: str, data: bytes, folder: Path) -> Artifact:
