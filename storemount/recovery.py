@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 
 import trio
 
@@ -80,6 +81,8 @@ class Recovery:
     def _put(self, row: Row, detail: Told) -> None:
         if detail.done and not self._ledger.rebooted:
             self._ledger.erase(row.id)
+        elif self._ledger.rebooted and not row.synced and detail.safe:
+            self._restore_put(replace(row, synced=True), replace(detail, layers=detail.safe))
         elif self._ledger.rebooted and not row.synced:
             self._distrust(row, detail)
         else:

@@ -44,10 +44,11 @@ class Change:
     """A row. `key` and `to` are directory keys without the trailing slash where the change is about a directory.
 
     due: when it may start (trio time). artifact: what a delete or a move takes away. hides: the directory and the name under which the
-    store still has what this change takes away. displaced: nodes that lose their object by it. sealed: the frozen file that a put sends.
-    moved: a directory's bytes are under their new keys. doubtful: the store may have it already, though nobody
-    said so (a daemon died over it). turn: set at the end of
-    every attempt. after, before: what it waits for, and what waits for it.
+    store still has what this change takes away. displaced: nodes that lose their object by it. staged: what a put has promised,
+    held; layers: how that was when it was promised. safe: the promise before it, and its layers, until this one survives a power cut.
+    exclusive: nothing may have this key yet. moved: the bytes of a directory are under their new keys. doubtful: the store may have it
+    already, though nobody said so (a daemon died over it). synced: the promised bytes survive a power cut. turn: set at the end of every
+    attempt. after, before: what it waits for, and what waits for it.
     """
 
     id: int
@@ -64,6 +65,7 @@ class Change:
     error: Exception | None = None
     staged: StagedFile | None = None
     layers: tuple[Layer, ...] = ()
+    safe: tuple[StagedFile, tuple[Layer, ...]] | None = None
     exclusive: bool = False
     moved: bool = False
     doubtful: bool = False

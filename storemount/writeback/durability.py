@@ -104,8 +104,9 @@ class Durability:
         await trio.to_thread.run_sync(self._ledger.sync)
 
     def _mark(self, rows: Sequence[Change]) -> None:
+        self._journal.commit()  # A row that got another number meanwhile is there under it.
         for change in rows:
-            change.synced = True
+            self._journal.secured(change)
         self._ledger.mark_synced([change.id for change in rows])
 
 

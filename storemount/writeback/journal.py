@@ -98,7 +98,12 @@ class Journal:
         elif not change.tries and change.due > trio.current_time():
             change.due = min(trio.current_time() + delay, change.born + LATEST)
             self._order.queue(change)
-        self._release(change)
+        if change.synced and change.staged is not None:
+            # Should the power go now, this is what there was: the newer promise is not safe yet.
+            self._drop_safe(change)
+            change.safe = change.staged, change.layers
+        else:
+            self._release(change)
         change.staged, change.synced = staged.hold(), False
         change.layers = tuple(layer.layer for layer in staged.layers)
         self._book.write(change)
@@ -108,8 +113,18 @@ class Journal:
         """The staged file of this put is made up of other layers, which survive a power cut."""
         assert change.staged is not None
         change.layers = tuple(layer.layer for layer in change.staged.layers)
-        change.synced = True
+        self.secured(change)
         self._book.write(change)
+
+    def secured(self, change: Change) -> None:
+        """What this put promised last survives a power cut."""
+        change.synced = True
+        self._drop_safe(change)
+
+    def _drop_safe(self, change: Change) -> None:
+        if change.safe is not None:
+            self._released.append(change.safe[0])
+            change.safe = None
 
     def _release(self, change: Change) -> None:
         if change.staged is not None:
@@ -277,6 +292,7 @@ class Journal:
         self._order.leave(change)
         self._book.erase(change)
         self._release(change)
+        self._drop_safe(change)
         change.turn.set()
 
     def rekey(self, change: Change, key: str) -> None:

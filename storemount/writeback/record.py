@@ -75,6 +75,7 @@ class Told:
     base: Artifact | None
     covers: bool
     layers: tuple[Layer, ...]
+    safe: tuple[Layer, ...]
     attributes: Attributes | None
 
 
@@ -93,6 +94,7 @@ def _detail(change: Change) -> dict[str, Any]:
         "base": _artifact_out(node.artifact),
         "covers": node.covers,
         "layers": [asdict(layer) for layer in change.layers],
+        "safe": [asdict(layer) for layer in change.safe[1]] if change.safe is not None else None,
         "attributes": _attributes_out(node.attributes),
     }
     return {name: value for name, value in detail.items() if value}
@@ -115,6 +117,7 @@ def told(row: Row) -> Told:
             base=_artifact_in(detail.get("base")),
             covers=detail.get("covers", False),
             layers=tuple(_layer_in(layer) for layer in detail.get("layers", ())),
+            safe=tuple(_layer_in(layer) for layer in detail.get("safe", ())),
             attributes=_attributes_in(detail.get("attributes")),
         )
     except (TypeError, KeyError) as error:

@@ -83,6 +83,7 @@ class Cuts:
             if sort == IDLE:
                 self._let_the_margin_pass()
             cut = time.monotonic()
+            self._trial.victim.note(f"the power goes at {cut:.3f}")
             self._machine.disk.cut(self._trial.victim.pid)
             self._trial.victim.died()
         self._trial.score.kills += 1
@@ -138,6 +139,8 @@ def live_through(home: Path, kind: str, cuts: int, seed: int, durability: str, s
             sort = trial.dice.choice(sorts)
             rounds.round(sort)
             say(trial.score.line(f"{trial.score.kills} power cuts, the last {sort}"))
+        for line in trial.story() if trial.score.problems else ():
+            say(line)
     return trial.score
 
 

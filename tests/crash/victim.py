@@ -56,6 +56,11 @@ class Victim:
         assert self._process is not None
         return self.mount.mounted or self._process.poll() is not None
 
+    def note(self, line: str) -> None:
+        """A line in the daemon's log, for who reads it after a failure."""
+        with self.mount.log.open("a") as log:
+            log.write(f"({line})\n")
+
     def kill(self) -> None:
         """`kill -9`, whatever it is doing."""
         os.kill(self.pid, signal.SIGKILL)
