@@ -17,7 +17,7 @@ from storemount.stores.base import EMPTY, Artifact, ArtifactStore
 from storemount.stores.moves import Whereabouts
 from storemount.stores.relocation import Relocation
 from storemount.tree import Node, Tree
-from storemount.writeback.change import Change, Kind
+from storemount.writeback.change import Applied, Change, Kind
 from storemount.writeback.journal import Journal
 
 
@@ -33,19 +33,19 @@ class Application:
         self._ttl = ttl
         self._relocation = Relocation(store)
 
-    async def make_marker(self, change: Change) -> bool:
+    async def make_marker(self, change: Change) -> Applied:
         await self._store.write(change.key + "/", EMPTY)
         folder = change.node.folder
         if folder is not None and folder.unborn:
             folder.unborn = False
             change.node.fresh_until = folder.listed_until = trio.current_time() + self._ttl
-        return True
+        return Applied.DONE
 
-    async def annotate(self, change: Change) -> bool:
+    async def annotate(self, change: Change) -> Applied:
         """Give the object the mode and the time that the node has."""
         node, own = change.node, change.node.attributes
         if node.artifact is None or own is None:
-            return True
+            return Applied.DONE
         old = self._moves.of(node.artifact)
         try:
             node.artifact = await self._store.annotate(old, mode=own.mode, mtime_ns=own.mtime_ns)
@@ -55,7 +55,7 @@ class Application:
             # Somebody else has replaced the object, whose mode and time these are not.
             node.fresh_until = -1.0
         self._tree.confirm(node)
-        return True
+        return Applied.DONE
 
     async def remove(self, changes: Sequence[Change]) -> None:
         """Deletes and rmdirs, in one request where the store can."""
@@ -90,7 +90,7 @@ class Application:
             return False
         return found is not None and found.version == change.artifact.version
 
-    async def move(self, change: Change) -> bool:
+    async def move(self, change: Change) -> Applied:
         """Have a file's or a directory's bytes under another key."""
         assert change.to is not None
         node = change.node
@@ -105,7 +105,7 @@ class Application:
         node.error = None
         node.fresh_until = -1.0 if node.replaced else max(node.fresh_until, trio.current_time() + self._ttl)
         self._tree.confirm(node)
-        return True
+        return Applied.DONE
 
     async def _move_file(self, change: Change, to: str) -> None:
         node = change.node
@@ -132,13 +132,17 @@ class Application:
 
     async def _move_directory(self, change: Change, to: str) -> None:
         old, new = change.key + "/", to + "/"
+        doubtful = change.doubtful or change.tries > 0
         if self._store.traits.rename:
-            await self._relocation.rename(old, new, doubtful=change.doubtful or change.tries > 0)
+            await self._relocation.rename(old, new, doubtful=doubtful)
             self._moved(change, self._renamed(change.key, to))
-        else:
-            pairs = await self._relocation.copies(old, new, doubtful=change.doubtful or change.tries > 0)
+            return
+        if not change.moved:
+            pairs = await self._relocation.copies(old, new, doubtful=doubtful)
             self._moved(change, pairs)
-            await self._relocation.clear([*(each.key for each in pairs), old])
+            change.clearing = [*(each.key for each in pairs), old]
+            self._journal.commit()
+        await self._relocation.clear(change.clearing or await self._relocation.twins(old, new))
 
     def _renamed(self, key: str, to: str) -> dict[Artifact, Artifact]:
         """After an atomic rename every version is the same, under the other key."""

@@ -20,7 +20,7 @@ from storemount.errors import AlreadyExists, Changed, may_pass
 from storemount.stores.base import Artifact, ArtifactStore, Source
 from storemount.stores.moves import Whereabouts
 from storemount.tree import Node, Tree
-from storemount.writeback.change import Change, Kind, State
+from storemount.writeback.change import Applied, Change, Kind, State
 from storemount.writeback.durability import Durability
 from storemount.writeback.journal import Journal
 from storemount.writeback.staging import StagedFile, Staging
@@ -174,12 +174,12 @@ class Publisher:
 
     # uploads
 
-    async def put(self, change: Change) -> bool:
-        """Send what was promised; False when it is too early. Raises what the store raises; the staged file stays until it succeeds."""
+    async def put(self, change: Change) -> Applied:
+        """Send what was promised. Raises what the store raises; the staged file stays until it succeeds."""
         node = change.node
         staged = self._ready(change)
         if staged is None:
-            return False
+            return Applied.LATER
         try:
             if not staged.whole:
                 # From here on it stands alone: should the daemon die when the store has it already, its base will be gone.
@@ -196,9 +196,9 @@ class Publisher:
             node.error = None if may_pass(error) else error
             raise
         if artifact is None:
-            return False
+            return Applied.AGAIN
         self._sent(change, staged, artifact)
-        return True
+        return Applied.DONE
 
     def _ready(self, change: Change) -> StagedFile | None:
         """What this row sends, frozen; None while somebody has the file open for writing (a promise is kept here until then)."""

@@ -130,7 +130,7 @@ class Recovery:
 
     def _change(self, row: Row, detail: Told, node: Node) -> Change:
         change = Change(row.id, Kind(row.kind), row.key, node, trio.current_time(), to=detail.to, artifact=detail.artifact)
-        change.exclusive = detail.exclusive
+        change.exclusive, change.moved = detail.exclusive, detail.moved
         if detail.refused is not None:
             change.state, change.error = State.REFUSED, Refused(detail.refused)
             node.error = change.error

@@ -90,6 +90,13 @@ class Relocation:
                 found.update({child.artifact.key: child.artifact for child in page if child.artifact is not None})
         return found
 
+    async def twins(self, prefix: str, to: str) -> list[str]:
+        """The old keys that have a copy, when an earlier daemon made those: what has none was put there by somebody else, and stays."""
+        copies = await self._there(to)
+        old = await self._there(prefix)
+        done = [key for key, artifact in old.items() if (copy := copies.get(to + key[len(prefix) :])) and copy.size == artifact.size]
+        return [*(key for key in done if key != prefix), prefix]
+
     async def _copy(self, old: Artifact, to: str) -> Artifact:
         if to.endswith("/") and "//" not in to and not old.size:
             return await self._store.write(to, EMPTY)

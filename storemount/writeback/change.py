@@ -39,6 +39,15 @@ class State(enum.Enum):
     CANCELLED = "cancelled"
 
 
+class Applied(enum.Enum):
+    """What came of an attempt that did not fail. AGAIN: the row has changed, and is to be tried as it is now. LATER: it is too early, and
+    somebody will say when it is not (`Journal.again`)."""
+
+    DONE = "done"
+    AGAIN = "again"
+    LATER = "later"
+
+
 @dataclass(slots=True, eq=False)
 class Change:
     """A row. `key` and `to` are directory keys without the trailing slash where the change is about a directory.
@@ -46,7 +55,8 @@ class Change:
     due: when it may start (trio time). artifact: what a delete or a move takes away. hides: the directory and the name under which the
     store still has what this change takes away. displaced: nodes that lose their object by it. staged: what a put has promised,
     held; layers: how that was when it was promised. safe: the promise before it, and its layers, until this one survives a power cut.
-    exclusive: nothing may have this key yet. moved: the bytes of a directory are under their new keys. doubtful: the store may have it
+    exclusive: nothing may have this key yet. moved: the bytes of a directory are under their new keys; clearing: old keys to be deleted,
+    as far as that is known. doubtful: the store may have it
     already, though nobody said so (a daemon died over it). synced: the promised bytes survive a power cut. turn: set at the end of every
     attempt. after, before: what it waits for, and what waits for it.
     """
@@ -68,6 +78,7 @@ class Change:
     safe: tuple[StagedFile, tuple[Layer, ...]] | None = None
     exclusive: bool = False
     moved: bool = False
+    clearing: list[str] = field(default_factory=list)
     doubtful: bool = False
     synced: bool = False
     turn: trio.Event = field(default_factory=trio.Event)

@@ -72,6 +72,7 @@ class Told:
     done: bool
     refused: str | None
     exclusive: bool
+    moved: bool
     base: Artifact | None
     covers: bool
     layers: tuple[Layer, ...]
@@ -91,6 +92,7 @@ def _detail(change: Change) -> dict[str, Any]:
         "done": change.state is State.DONE,
         "refused": f"{change.error}" if change.state is State.REFUSED else None,
         "exclusive": change.exclusive,
+        "moved": change.moved,
         "base": _artifact_out(node.artifact),
         "covers": node.covers,
         "layers": [asdict(layer) for layer in change.layers],
@@ -114,6 +116,7 @@ def told(row: Row) -> Told:
             done=detail.get("done", False),
             refused=detail.get("refused"),
             exclusive=detail.get("exclusive", False),
+            moved=detail.get("moved", False),
             base=_artifact_in(detail.get("base")),
             covers=detail.get("covers", False),
             layers=tuple(_layer_in(layer) for layer in detail.get("layers", ())),

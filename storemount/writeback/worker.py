@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 import trio
 
 from storemount.errors import refused_for_good
-from storemount.writeback.change import REMOVALS, Change, Kind
+from storemount.writeback.change import REMOVALS, Applied, Change, Kind
 from storemount.writeback.journal import Journal
 
 NAMESPACE = 32
@@ -26,8 +26,7 @@ REMOVED_AT_ONCE = 1000
 
 FIRST_DELAY = 0.5
 LONGEST_DELAY = 60.0
-Apply = Callable[[Change], Awaitable[bool]]
-"""Applies a row; False: not now, and somebody will say when (`Journal.again`)."""
+Apply = Callable[[Change], Awaitable[Applied]]
 
 Remove = Callable[[Sequence[Change]], Awaitable[None]]
 
@@ -107,17 +106,23 @@ class Worker:
 
     async def _apply(self, change: Change, puts: bool) -> None:
         try:
-            done = await self._appliers[change.kind](change)
+            came = await self._appliers[change.kind](change)
         except Exception as error:
             self._failed(change, error)
         else:
-            if done:
-                self._finish([change])
-            else:
-                self._journal.park(change)
+            self._go_on(change, came)
         finally:
             self._room[puts] += 1
             self._bell.ring()
+
+    def _go_on(self, change: Change, came: Applied) -> None:
+        if came is Applied.DONE:
+            self._finish([change])
+            return
+        self._journal.park(change)
+        if came is Applied.AGAIN:
+            self._journal.again(change)
+        self._commit()
 
     async def _apply_removals(self, changes: list[Change]) -> None:
         try:

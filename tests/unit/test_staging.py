@@ -15,7 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storemount.errors import Unavailable
-from storemount.writeback.staging import Extents, StagedFile, Staging
+from storemount.writeback.extents import Extents
+from storemount.writeback.staging import Layer, StagedFile, Staging
+from tests.unit.rows import room
 
 SIZE = 60
 SPANS = st.tuples(st.integers(0, SIZE), st.integers(0, SIZE))
@@ -52,6 +54,7 @@ class Under:
 
     data: bytes
     fetched: list[tuple[int, int]] = field(default_factory=list)
+    held: int = 1
     dropped: int = 0
     error: Exception | None = None
     gate: trio.Event | None = None
@@ -69,6 +72,10 @@ class Under:
             raise self.error
         return self.data[start:stop]
 
+    def again(self) -> Under:
+        self.held += 1
+        return self
+
     def drop(self) -> None:
         self.dropped += 1
 
@@ -83,7 +90,7 @@ def _exists(staged: StagedFile) -> bool:
 
 @pytest.fixture
 def staging(tmp_path: Path) -> Staging:
-    return Staging(tmp_path)
+    return Staging(tmp_path, room(tmp_path))
 
 
 async def test_only_what_is_read_is_fetched_and_once(staging: Staging) -> None:
@@ -187,24 +194,186 @@ async def test_a_layer_over_a_frozen_file_keeps_both_contents(staging: Staging) 
     assert os.listdir(staging.folder) == []
 
 
+# promises
+
+
+async def test_S7_what_was_promised_is_never_overwritten_and_what_comes_after_it_may_be(staging: Staging) -> None:
+    staged = staging.create()
+    staged.write(0, b"promised")
+    staged.protect()
+    assert [staged.takes(offset) for offset in (0, 7, 8, 100)] == [False, False, True, True]
+    staged.write(8, b" and more")
+    assert not staged.flushed
+    staged.truncate(8)
+    staged.freeze()
+    assert not staged.takes(8)
+    staged.thaw()
+    assert staged.takes(8)
+    staged.drop()
+
+
+async def test_S7_a_staged_file_comes_back_as_it_was_promised(staging: Staging) -> None:
+    """What was appended after the promise is cut off; the rest is still fetched from the base."""
+    base = Under(os.urandom(100))
+    staged = staging.create(base, edits=True)
+    staged.write(40, b"edited")
+    staged.protect()
+    promised = staged.layer
+    staged.write(100, b"not promised")
+    os.close(staged.fd)  # as the kernel does for a process that was killed
+    back = staging.restored([promised], base, {})
+    assert (back.size, back.edits, back.flushed, back.takes(99), back.layer) == (100, True, True, False, promised)
+    assert bytes(await back.read(0, 200)) == base.data[:40] + b"edited" + base.data[46:]
+    back.drop()
+
+
+async def test_S7_layers_come_back_one_over_the_other_and_one_that_two_files_share_once(staging: Staging) -> None:
+    lower = staging.create()
+    lower.write(0, b"lower layer")
+    lower.protect()
+    lower.freeze()
+    upper = staging.create(lower.hold())
+    upper.write(0, b"UPPER")
+    upper.protect()
+    layers = [layer.layer for layer in upper.layers]
+    for file in (upper, lower):
+        os.close(file.fd)
+    opened: dict[int, StagedFile] = {}
+    one, two = staging.restored(layers[1:], None, opened), staging.restored(layers, None, opened)
+    assert two.layers[1] is one
+    assert bytes(await one.read(0, 100)) == b"lower layer"
+    assert bytes(await two.read(0, 100)) == b"UPPER layer"
+    for file in (*opened.values(), one, two):
+        file.drop()
+    assert os.listdir(staging.folder) == []
+
+
+async def test_S7_what_is_missing_or_too_short_is_an_error_and_is_left_alone(staging: Staging) -> None:
+    staged = staging.create()
+    staged.write(0, b"promised")
+    layer = staged.layer
+    os.truncate(staged.path, 4)
+    with pytest.raises(ValueError, match="4 bytes of 8"):
+        staging.restored([layer], None, {})
+    assert _content(staged) == b"prom"
+    staged.drop()
+    with pytest.raises(FileNotFoundError):
+        staging.restored([layer], None, {})
+    with pytest.raises(ValueError, match="without a staged file"):
+        staging.restored([], None, {})
+
+
+async def test_flatten_takes_over_what_the_layers_below_hold_and_asks_nothing_of_the_store(staging: Staging) -> None:
+    base = Under(b"b" * 100)
+    staged = staging.create(base)
+    for offset in (10, 30, 50):
+        staged.write(offset, b"%d" % offset)
+        staged.freeze()
+        staged = staging.create(staged)
+    staged.write(0, b"top")
+    before = list(base.fetched)
+    await staged.flatten()
+    assert (base.fetched, base.held - base.dropped, len(staged.layers)) == (before, 1, 1)
+    assert len(os.listdir(staging.folder)) == 1
+    expected = bytearray(base.data)
+    expected[0:3], expected[10:12], expected[30:32], expected[50:52] = b"top", b"10", b"30", b"50"
+    assert bytes(await staged.read(0, 100)) == expected
+    staged.drop()
+    assert base.held == base.dropped
+
+
+# the folder
+
+
+async def test_S16_what_is_kept_aside_is_found_again_and_goes_with_its_last_holder(staging: Staging) -> None:
+    lower = staging.create()
+    lower.write(0, b"lower")
+    lower.freeze()
+    upper = staging.create(lower)
+    upper.write(0, b"U")
+    layers = [layer.layer for layer in upper.layers]
+    for _ in range(2):
+        staging.keep(upper)
+    assert os.listdir(staging.folder) == ["kept"]
+    for file in (upper, lower):
+        os.close(file.fd)
+    opened: dict[int, StagedFile] = {}
+    back = staging.restored(layers, None, opened)
+    assert bytes(await back.read(0, 10)) == b"Uower"
+    for file in (*opened.values(), back):
+        file.drop()
+    assert os.listdir(staging.folder / "kept") == []
+
+
+async def test_S6_a_sweep_removes_the_files_that_nothing_needs_and_nothing_else(staging: Staging) -> None:
+    needed, kept, half = (staging.create() for _ in range(3))
+    staging.keep(kept)
+    unsure = staging.set_aside(staging.create().number)
+    (staging.folder / "journal.sqlite").touch()
+    staging.sweep({needed.number, kept.number})
+    assert [_exists(file) for file in (needed, kept, half)] == [True, True, False]
+    assert unsure.exists()
+    assert (staging.folder / "journal.sqlite").exists()
+    staging.sweep(set())
+    assert not _exists(kept)
+    assert unsure.exists()
+
+
+async def test_S7_a_number_is_never_given_twice_while_its_file_is_there(staging: Staging) -> None:
+    first, second = staging.create(), staging.create()
+    staging.keep(second)
+    other = Staging(staging.folder, room(staging.folder)).create()
+    assert len({first.number, second.number, other.number}) == 3
+    assert other.number > second.number
+
+
+async def test_S15_room_is_taken_by_what_is_written_and_given_back_with_the_file(tmp_path: Path) -> None:
+    there = room(tmp_path)
+    staging = Staging(tmp_path, there)
+    staged = staging.create(Under(b"b" * 1000))
+    assert there.taken == 0
+    staged.write(100, b"x" * 50)
+    staged.write(120, b"x" * 50)
+    assert there.taken == 70
+    await staged.fill()
+    assert there.taken == 1000
+    staged.truncate(10)
+    assert there.taken == 10
+    layer = staged.layer
+    os.close(staged.fd)
+    again = room(tmp_path)
+    opened: dict[int, StagedFile] = {}
+    back = Staging(tmp_path, again).restored([layer], None, opened)
+    assert again.taken == 10
+    for file in (*opened.values(), back):
+        file.drop()
+    assert again.taken == 0
+
+
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("write"), st.integers(0, 150), st.binary(min_size=1, max_size=40)),
         st.tuples(st.just("truncate"), st.integers(0, 150), st.just(b"")),
         st.tuples(st.just("read"), st.integers(0, 150), st.binary(max_size=60)),
         st.tuples(st.just("layer"), st.just(0), st.just(b"")),
-        st.tuples(st.just("fill"), st.just(0), st.just(b"")),
+        st.tuples(st.sampled_from(["fill", "flatten", "promise", "killed"]), st.just(0), st.just(b"")),
     ),
     max_size=25,
 )
 
 
 @given(base=st.binary(max_size=100), steps=STEPS)
-async def test_S5_any_writes_truncates_and_layers_over_a_base_are_a_file(base: bytes, steps: list[tuple[str, int, bytes]]) -> None:
+async def test_S5_S7_any_writes_truncates_layers_and_deaths_over_a_base_are_a_file(
+    base: bytes, steps: list[tuple[str, int, bytes]]
+) -> None:
+    """A death brings back what was promised last, and nothing that came after it."""
     with TemporaryDirectory() as folder:
-        staging, model = Staging(Path(folder)), bytearray(base)
+        staging, model = Staging(Path(folder), room(Path(folder))), bytearray(base)
         staged: StagedFile = staging.create(Under(base))
+        promised: tuple[StagedFile, list[Layer], bytes] | None = None
         for verb, offset, data in steps:
+            if verb in ("write", "truncate") and not staged.takes(offset):
+                staged = staging.create(staged)
             if verb == "write":
                 staged.write(offset, data)
                 model.extend(bytes(max(0, offset - len(model))))
@@ -218,10 +387,33 @@ async def test_S5_any_writes_truncates_and_layers_over_a_base_are_a_file(base: b
             elif verb == "layer":
                 staged.freeze()
                 staged = staging.create(staged)
-            else:
+            elif verb == "fill":
                 await staged.fill()
+            elif verb == "flatten":
+                await staged.flatten()
+            elif verb == "promise":
+                staged.protect()
+                older, promised = promised, (staged.hold(), [layer.layer for layer in staged.layers], bytes(model))
+                _let_go(older)
+            elif promised is not None:
+                held, layers, content = promised
+                for file in {file.number: file for file in (*staged.layers, *held.layers)}.values():
+                    os.close(file.fd)
+                opened: dict[int, StagedFile] = {}
+                staging = Staging(Path(folder), room(Path(folder)))
+                staged = staging.restored(layers, Under(base), opened)
+                for file in opened.values():
+                    file.drop()
+                staging.sweep(set(opened))
+                model, promised = bytearray(content), (staged.hold(), layers, content)
             assert staged.size == len(model)
         await staged.fill()
         assert _content(staged) == model
+        _let_go(promised)
         staged.drop()
         assert os.listdir(folder) == []
+
+
+def _let_go(promised: tuple[StagedFile, list[Layer], bytes] | None) -> None:
+    if promised is not None:
+        promised[0].drop()

@@ -1,0 +1,139 @@
+"""Somebody else changes in the store what is edited here: nothing of either side is lost (S9)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from storemount.errors import TimedOut
+from tests.support.bare import BareMount, bare_mount, faultless, objects, put_object
+from tests.support.faulty import FaultyStore
+
+
+async def _edit(m: BareMount, path: str, data: bytes) -> None:
+    fh = await m.open(path, os.O_RDWR)
+    await m.write(fh, 0, data)
+    await m.close(fh)
+
+
+async def _settled(m: BareMount) -> None:
+    """As `settle`, but a row that nobody tries again is a failure here, and not a test that hangs."""
+    m.mount.publisher.seal_below("")
+    for _ in range(100):
+        if not len(m.mount.journal):
+            return
+        await trio.sleep(10)
+    raise AssertionError([(row.kind, row.key, row.state, row.due) for row in m.mount.journal])
+
+
+def _ours(found: dict[str, bytes], path: str) -> bytes:
+    """What lies beside `path`, which has to be one file."""
+    (content,) = [data for key, data in found.items() if key.startswith(f"{path}.conflict-")]
+    return content
+
+
+async def test_S9_an_edit_over_a_version_that_others_replaced_is_kept_beside_theirs(
+    clock: MockClock, either: FaultyStore, staging: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    await put_object(either, "d/f", b"base", staging)
+    async with bare_mount(either, staging, ttl=1) as m:
+        await _edit(m, "d/f", b"OURS")
+        await put_object(faultless(either), "d/f", b"theirs", staging)
+        await _settled(m)
+        await trio.sleep(2)
+        found = await objects(either)
+        assert len(found) == 2
+        assert found["d/f"] == await m.get("d/f") == b"theirs"
+        assert _ours(found, "d/f") == b"OURS"
+        assert len(await m.names("d")) == 2
+        (conflict,) = m.mount.conflicts.seen
+        assert (conflict.path, await m.get(conflict.ours)) == ("d/f", b"OURS")
+        assert conflict.ours in caplog.text
+
+
+async def test_S9_a_handle_that_goes_on_writing_after_a_conflict_writes_to_ours(
+    clock: MockClock, either: FaultyStore, staging: Path
+) -> None:
+    await put_object(either, "f", b"base", staging)
+    async with bare_mount(either, staging, ttl=1) as m:
+        fh = await m.open("f", os.O_RDWR)
+        await m.write(fh, 0, b"OURS")
+        await put_object(faultless(either), "f", b"theirs", staging)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(m.fsync, fh)
+            await _settled(m)
+        await m.write(fh, 4, b", and more")
+        await m.close(fh)
+        await _settled(m)
+        found = await objects(either)
+        assert (len(found), found["f"], _ours(found, "f")) == (2, b"theirs", b"OURS, and more")
+
+
+async def test_S9_an_edit_of_a_file_that_others_deleted_is_a_file_again(clock: MockClock, either: FaultyStore, staging: Path) -> None:
+    await put_object(either, "f", b"base", staging)
+    async with bare_mount(either, staging) as m:
+        fh = await m.open("f", os.O_RDWR)
+        await m.read(fh)
+        await m.write(fh, 0, b"OURS")
+        await faultless(either).delete(["f"])
+        await m.close(fh)
+        await _settled(m)
+        assert await objects(either) == {"f": b"OURS"}
+
+
+@pytest.mark.parametrize("again", [False, True])
+async def test_S9_an_upload_of_ours_whose_answer_was_lost_is_no_conflict(
+    clock: MockClock, store: FaultyStore, staging: Path, again: bool
+) -> None:
+    """`again`: the file was edited once more before the upload is tried again."""
+    await put_object(store, "f", b"base", staging)
+    async with bare_mount(store, staging) as m:
+        store.lose_reply("write", TimedOut("late"))
+        await _edit(m, "f", b"OURS")
+        await trio.sleep(0.6)
+        if again:
+            await _edit(m, "f", b"MORE")
+        await _settled(m)
+        assert await objects(store) == {"f": b"MORE" if again else b"OURS"}
+        assert m.mount.conflicts.seen == []
+
+
+async def test_S9_an_upload_that_a_killed_daemon_had_made_is_no_conflict(clock: MockClock, store: FaultyStore, staging: Path) -> None:
+    await put_object(store, "f", b"base", staging)
+    store.hold_reply("write")
+    async with bare_mount(store, staging) as m:
+        await _edit(m, "f", b"OURS")
+        await trio.sleep(2)
+        assert await objects(store) == {"f": b"OURS"}
+    store.heal()
+    async with bare_mount(store, staging) as m:
+        await _settled(m)
+        assert await objects(store) == {"f": b"OURS"}
+        assert m.mount.conflicts.seen == []
+
+
+async def test_S9_a_file_replaced_as_a_whole_is_the_last_writers(clock: MockClock, either: FaultyStore, staging: Path) -> None:
+    await put_object(either, "f", b"base", staging)
+    async with bare_mount(either, staging) as m:
+        await m.put("f", b"ours")
+        await put_object(faultless(either), "f", b"theirs", staging)
+        await _settled(m)
+        assert await objects(either) == {"f": b"ours"}
+        assert m.mount.conflicts.seen == []
+
+
+async def test_S9_a_conflict_found_by_the_next_daemon_is_kept_beside_too(clock: MockClock, either: FaultyStore, staging: Path) -> None:
+    await put_object(either, "f", b"base", staging)
+    async with bare_mount(either, staging) as m:
+        fh = await m.open("f", os.O_RDWR)
+        await m.write(fh, 0, b"WHOLE")  # All of its bytes are here.
+        await m.close(fh)
+    await put_object(faultless(either), "f", b"theirs", staging)
+    async with bare_mount(either, staging) as m:
+        await _settled(m)
+        found = await objects(either)
+        assert (len(found), found["f"], _ours(found, "f")) == (2, b"theirs", b"WHOLE")
