@@ -58,7 +58,7 @@ class MountSettings:
     cache_size: int = 256 * MIB
     staging_dir: str | None = None
     staging_size: int | None = None
-    staging_wait: float = 60.0
+    staging_wait: float = 30.0
     uid: int | None = None
     gid: int | None = None
     umask: int = 0o022

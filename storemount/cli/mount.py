@@ -67,6 +67,8 @@ def _octal(mode: int) -> str:
 @click.option("--immutable", is_flag=True, help="Nothing in the store ever changes: never ask again.")
 @_option("cache_size", SIZE, "Cap of the block cache in memory.", size_text)
 @_option("staging_dir", click.Path(), "Where files wait for their upload.  [default: below ~/.local/state/storemount]")
+@_option("staging_size", SIZE, "Cap of what waits for its upload.  [default: the disk, less a twentieth and at most 1G]")
+@_option("staging_wait", DURATION, "How long a write waits for uploads to make room, before it fails with ENOSPC.", duration_text)
 @_option("uid", USER, "Owner shown for every file.  [default: who mounts]")
 @_option("gid", GROUP, "Group shown for every file.  [default: that of who mounts]")
 @_option("umask", MODE, "Permission bits taken off --file-mode and --dir-mode.", _octal)
@@ -86,6 +88,11 @@ def _octal(mode: int) -> str:
     "fsync",
     click.Choice(["store", "local"]),
     "What an fsync waits for: until the `store` has the file, or until the `local` disk has it, from where it goes up.",
+)
+@_option(
+    "exclusive_create",
+    click.Choice(["local", "store"]),
+    "Among whom O_EXCL makes one the winner: the programs of this mount, or all machines (the object is there, empty, at once).",
 )
 @_option("uploads", click.IntRange(min=1), "How many files go up at once.")
 @click.option(

@@ -318,8 +318,7 @@ class Journal:
     async def finished(self, rows: Sequence[Change], patience: float) -> None:
         """Until each of these rows is over, however many come after them; failures as in `settle`."""
         give_up = trio.current_time() + patience
-        for change in rows:
-            self.hurry(change)
+        self._hurry(rows)
         for change in rows:
             await self._outcome(change, give_up)
 
@@ -334,21 +333,25 @@ class Journal:
     async def drained(self) -> None:
         """Until every row has gone, or those that are left were refused for good, or wait for such a row."""
         while waiting := [change for change in self if change.first.state is not State.REFUSED and change.first.due < float("inf")]:
-            for change in waiting:
-                self.hurry(change)
+            self._hurry(waiting)
             await waiting[0].first.turn.wait()
 
     def hurry_all(self) -> None:
         """Start everything that may start."""
-        for change in self:
-            self.hurry(change)
+        self._hurry(self)
 
     def hurry(self, change: Change) -> None:
         """Start it, and what it waits for, as soon as the order allows, unless it has failed and waits for its next try."""
-        waiting = [change]
+        self._hurry([change])
+
+    def _hurry(self, changes: Iterable[Change]) -> None:
+        now = trio.current_time()
+        waiting = list(changes)
+        seen = set(waiting)
         while waiting:
             row = waiting.pop()
-            waiting += [earlier for earlier in row.after if earlier.due > trio.current_time() or earlier.after]
-            if not row.tries and row.state is State.WAITING and trio.current_time() < row.due < float("inf"):
-                row.due = trio.current_time()
+            waiting += row.after - seen
+            seen |= row.after
+            if not row.tries and row.state is State.WAITING and now < row.due < float("inf"):
+                row.due = now
                 self._order.queue(row)

@@ -3,7 +3,7 @@
 What it is: the bytes that are staged, the cap on them, the room that is left alone on the disk, and the wait of a write that finds none.
 What it is not: an eviction: what is staged is never given up, so only uploads make room.
 Invariants: a write waits for a bounded time, then hears ENOSPC, before the disk itself is full. An upload that has to bring the rest of a
-file from the store is not held back, as it is what makes room.
+file from the store goes over the cap, as it is what makes room, but does not fill the disk: the journal needs some of it.
 """
 
 from __future__ import annotations
@@ -54,8 +54,10 @@ class Room:
 
     def fits(self, count: int) -> bool:
         """Whether so many bytes more may be staged."""
-        if self.cap is not None and self.taken + count > self.cap:
-            return False
+        return (self.cap is None or self.taken + count <= self.cap) and self.bears(count)
+
+    def bears(self, count: int) -> bool:
+        """Whether the disk has so many bytes, whatever the cap says."""
         if self._left < count or trio.current_time() > self._looked + LOOKED_AFTER:
             self._look()
         return self._left >= count

@@ -21,6 +21,7 @@ from typing import Protocol
 
 from storemount.cache.pages import read_file
 from storemount.config import MIB
+from storemount.errors import ENOSPC
 from storemount.writeback.extents import Extents
 from storemount.writeback.room import Room
 
@@ -213,12 +214,14 @@ class StagedFile:
         return await self.read(start, stop - start)
 
     async def fill(self) -> None:
-        """Bring everything that is still only in the base. Raises what the base raises."""
+        """Bring everything that is still only in the base. Raises what the base raises, and OSError (ENOSPC)."""
         if self._base is None:
             return
         self.hold()
         try:
             for start in range(0, min(self.size, self._base_size), FILL_STEP):
+                if not self._room.bears(FILL_STEP if self.size > FILL_STEP else self.size):
+                    raise OSError(ENOSPC, f"the disk of {self.path} has no room for the rest of the file")
                 await self._bring(start, min(start + FILL_STEP, self.size))
             self._drop_base()
         finally:

@@ -5,10 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import trio
 
 from storemount.stores.local import LocalStore
+from tests.support.bare import without_threads
 from tests.support.clock import clock as clock
 from tests.support.faulty import FaultyStore, PromptMemoryStore
+
+
+@pytest.fixture(autouse=True)
+def no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time jumps when nobody works, and who waits for a thread looks as if he did not."""
+    monkeypatch.setattr(trio.to_thread, "run_sync", without_threads)
 
 
 @pytest.fixture

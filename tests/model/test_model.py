@@ -7,7 +7,7 @@ must hold the model's files object by object, its directories and nothing else, 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -22,8 +22,17 @@ from storemount.stores.base import Artifact, ArtifactStore, Source
 from storemount.stores.local import LocalStore
 from tests.model.driver import Driver, Outsider, Step
 from tests.model.reference import Reference
-from tests.support.bare import BareMount, bare_mount, close_descriptors, faultless, objects, shown
+from tests.support.bare import BareMount, bare_mount, close_descriptors, faultless, objects, shown, without_threads
 from tests.support.faulty import FaultyStore, PromptMemoryStore
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_threads() -> Iterator[None]:
+    """Time jumps when nobody works, and who waits for a thread looks as if he did not."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trio.to_thread, "run_sync", without_threads)
+        yield
+
 
 NAMES = ("mkdir", "rmdir", "unlink", "rename", "rename", "rename", "list", "stat")
 FILES = (

@@ -61,7 +61,10 @@ def told(path: Path, mode: str, offset: int, data: bytes) -> int | None:
 @pytest.mark.parametrize("kind", STORES)
 def test_S15_a_new_file_that_does_not_fit(kind: str, outside: Outside, small_disk: Path, storemount: Storemount) -> None:
     """ENOSPC to the program that writes; what fits goes on working; no part of the file is in the store as if it were whole."""
-    with mounted(mount_of(storemount, kind, outside, ("--staging-dir", str(small_disk)))) as mount, mount.watched(60):
+    with (
+        mounted(mount_of(storemount, kind, outside, ("--staging-dir", str(small_disk), "--staging-wait", "2s"))) as mount,
+        mount.watched(60),
+    ):
         mount.expect(r"WARNING|ERROR")
         assert told(mount.point / "huge", "w", 0, os.urandom(8 * MIB)) == errno.ENOSPC
         (mount.point / "huge").unlink()
@@ -75,7 +78,7 @@ def test_S15_a_new_file_that_does_not_fit(kind: str, outside: Outside, small_dis
 @pytest.mark.parametrize("kind", STORES)
 def test_S6_an_edit_that_does_not_fit(kind: str, outside: Outside, small_disk: Path, storemount: Storemount) -> None:
     """A small change of a large object needs its bytes here before it goes up. They do not fit: the old version stays, whole."""
-    mount = mount_of(storemount, kind, outside, ("--staging-dir", str(small_disk), "--drain-timeout", "5s"))
+    mount = mount_of(storemount, kind, outside, ("--staging-dir", str(small_disk), "--staging-wait", "2s", "--drain-timeout", "5s"))
     with mounted(mount), mount.watched(60):
         mount.expect(r"WARNING|ERROR")
         number = told(mount.point / "large", "r+", 6 * MIB, b"PATCH")

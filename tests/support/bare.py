@@ -11,10 +11,10 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
 import pytest
 import trio
@@ -28,6 +28,7 @@ from storemount.tree import ROOT, Node
 from storemount.writeback.slot import JOURNAL
 from tests.support.faulty import FaultyStore
 
+T = TypeVar("T")
 NOREPLACE = 1
 PATIENCE = 600.0
 
@@ -214,15 +215,20 @@ async def bare_mount(
     """A mount over `store`, gone when the context is left as a daemon that was killed is: what was not uploaded then is not, and what was
     promised is in `staging`, for the next mount."""
     settings = MountSettings("/nowhere", ttl=ttl, upload_delay=upload_delay, cache_size=cache_size, deadline=deadline)
-    async with trio.open_nursery() as nursery:
-        mount = assemble(store, settings, staging, "test", nursery)
-        try:
+    with ExitStack() as death:
+        async with trio.open_nursery() as nursery:
+            mount = assemble(store, settings, staging, "test", nursery)
+            death.callback(close_descriptors, staging)
+            death.callback(mount.ledger.close)
             nursery.start_soon(mount.worker.run)
             yield BareMount(mount, store)
             nursery.cancel_scope.cancel()
-        finally:
-            mount.ledger.close()
-            close_descriptors(staging)
+
+
+async def without_threads(work: Callable[..., T], *args: object, **_: object) -> T:
+    """In place of `trio.to_thread.run_sync`: where no thread is waited for, nothing but the clock decides what comes first."""
+    await trio.lowlevel.checkpoint()
+    return work(*args)
 
 
 def close_descriptors(folder: Path) -> None:
