@@ -39,6 +39,7 @@ class Application:
         if folder is not None and folder.unborn:
             folder.unborn = False
             change.node.fresh_until = folder.listed_until = trio.current_time() + self._ttl
+        self._tree.confirm(change.node)
         return Applied.DONE
 
     async def annotate(self, change: Change) -> Applied:
@@ -111,8 +112,7 @@ class Application:
         node = change.node
         if node.artifact is None:
             # The upload that this waited for was taken back; something of it may have arrived.
-            if not change.doubtful:
-                await self._store.delete([change.key])
+            await self._store.delete([change.key])
             return
         old = self._moves.of(node.artifact)
         if old.key != to:  # Else an earlier attempt came so far.

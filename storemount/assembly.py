@@ -55,14 +55,15 @@ class Mount:
     worker: Worker
     durability: Durability
     conflicts: Conflicts
+    recovery: Recovery
     taken_up: int
 
 
 def assemble(store: ArtifactStore, settings: MountSettings, folder: Path, identity: str, nursery: trio.Nursery) -> Mount:
     """The parts over `store`, with the journal and the staged files in `folder`; `identity` names the store in the journal.
 
-    `nursery` is where fetches and listings live. The caller runs `worker.run` and `durability.run`, and closes the ledger. Raises
-    Unusable (the journal), OSError.
+    `nursery` is where fetches and listings live. The caller awaits `recovery.confirm`, runs `worker.run` and `durability.run`, and closes
+    the ledger. Raises Unusable (the journal), OSError.
     """
     tree = Tree(real_directories=store.traits.real_directories)
     moves = Whereabouts()
@@ -88,9 +89,10 @@ def assemble(store: ArtifactStore, settings: MountSettings, folder: Path, identi
         Kind.ANNOTATE: application.annotate,
     }
     worker = Worker(journal, bell, appliers, application.remove, publisher.failed, settings.uploads)
-    taken_up = Recovery(tree, journal, ledger, staging, readers, store).read_back()
+    recovery = Recovery(tree, journal, ledger, staging, readers, store)
+    taken_up = recovery.read_back()
     fs = FileSystem(tree, catalog, namespace, files, publisher, journal, durability, store, Xattrs(store.uri), settings)
-    return Mount(fs, tree, catalog, blocks, journal, ledger, publisher, staging, room, worker, durability, conflicts, taken_up)
+    return Mount(fs, tree, catalog, blocks, journal, ledger, publisher, staging, room, worker, durability, conflicts, recovery, taken_up)
 
 
 def _following(store: ArtifactStore, moves: Whereabouts) -> Fetch:

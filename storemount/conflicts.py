@@ -53,7 +53,7 @@ class Conflicts:
     async def resolve(self, change: Change, staged: StagedFile) -> Artifact | None:
         """The store did not have what `change` was based on. The object, if it is ours after all; else None, and the row is to be tried
         again: over what an earlier upload of ours has left, or as a new file, here or beside. Raises what the store raises."""
-        found = await self._found(change.key)
+        found = await self.found(change.key)
         node = change.node
         if found is None:
             # Theirs was a removal: there is nothing to keep it from.
@@ -67,7 +67,8 @@ class Conflicts:
         self._journal.update(change)
         return None
 
-    async def _found(self, key: str) -> Artifact | None:
+    async def found(self, key: str) -> Artifact | None:
+        """What the store has there. Raises what the store raises, but NotFound."""
         try:
             return (await self._store.stat(key)).artifact
         except NotFound:

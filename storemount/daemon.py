@@ -115,6 +115,7 @@ class Daemon:
     async def _serve_from(self, slot: Slot, store: ArtifactStore, signals: AsyncIterator[int]) -> ExitCode:
         async with trio.open_nursery() as nursery:
             mount = self._assembled(slot, store, nursery)
+            await mount.recovery.confirm()
             drained = trio.Event()
             answers = Answers(socket_path(self._places, self._settings.mountpoint), mount, self._facts(store), drained)
             nursery.start_soon(mount.worker.run)

@@ -123,12 +123,14 @@ class Namespace:
 
     def _take_away(self, node: Node) -> None:
         """Take back what is only planned for this file, and have deleted what the store has or may be getting."""
-        uncertain = self._cancel_waiting(node) or self._journal.running_put(node) is not None
+        cancelled = self._cancel_waiting(node)
+        uncertain = (cancelled is not None and cancelled.uncertain) or self._journal.running_put(node) is not None
         if uncertain or self._is_in_store(node):
             self._keep_directory(node)
-            self._remove_later(Kind.DELETE, node, None if uncertain else node.artifact)
+            change = self._remove_later(Kind.DELETE, node, None if uncertain else node.artifact)
+            change.displaced += cancelled.displaced if cancelled is not None else ()
 
-    def _remove_later(self, kind: Kind, node: Node, artifact: Artifact | None = None) -> None:
+    def _remove_later(self, kind: Kind, node: Node, artifact: Artifact | None = None) -> Change:
         """What the store has under this node's name (`artifact`, when that is known) goes; from now on it is not seen."""
         assert node.parent is not None
         hides = (node.parent, node.name)
@@ -136,14 +138,14 @@ class Namespace:
         change = self._journal.add(kind, node, node.path, artifact=artifact, hides=hides, delay=self._settings.upload_delay)
         if node.opens:
             change.displaced.append(node)
+        return change
 
-    def _cancel_waiting(self, node: Node) -> bool:
-        """Take back this node's put that is not running; whether the store may have it all the same."""
+    def _cancel_waiting(self, node: Node) -> Change | None:
+        """Take back this node's put that is not running: which it was (the store may have it all the same, if it is uncertain)."""
         change = self._journal.waiting_put(node)
-        if change is None:
-            return False
-        self._journal.cancel(change)
-        return change.uncertain
+        if change is not None:
+            self._journal.cancel(change)
+        return change
 
     def _keep_directory(self, node: Node) -> None:
         """The last file of a directory without a marker is about to go: the directory stays (S11)."""
@@ -210,7 +212,7 @@ class Namespace:
 
     def _rename_file(self, node: Node, to: Node, name: str, target: Node | None) -> None:
         waiting = self._journal.waiting_put(node)
-        overwrites = target is not None and (self._cancel_waiting(target) or self._is_in_store(target))
+        displaced, overwrites = self._displace(node, target)
         change = None
         if node.artifact is not None or self._journal.running_put(node) is not None:
             self._keep_directory(node)
@@ -225,10 +227,26 @@ class Namespace:
             self._journal.rekey(waiting, node.path)
             self._publisher.overwrites(waiting)
         replacing = change or waiting
+        if replacing is not None:
+            replacing.displaced += displaced
         if target is not None:
-            if target.opens and replacing is not None:
-                replacing.displaced.append(target)
             self._publisher.abandon(target)
+
+    def _displace(self, node: Node, target: Node | None) -> tuple[list[Node], bool]:
+        """`node` takes the place of `target`: the nodes whose handles keep reading what goes, and whether the store has or may have it."""
+        if target is None:
+            return [], False
+        displaced = [target] if target.opens else []
+        if self._is_promised(node):
+            cancelled = self._cancel_waiting(target)
+        else:
+            # Nothing of the new file is closed yet, so what was closed of the old one goes up all the same (S7).
+            return displaced, True
+        displaced += cancelled.displaced if cancelled is not None else []
+        return displaced, self._is_in_store(target) or (cancelled is not None and cancelled.uncertain)
+
+    def _is_promised(self, node: Node) -> bool:
+        return node.artifact is not None or node.target is not None or bool(self._journal.puts_of(node))
 
     def _move_later(self, node: Node, to: str) -> Change:
         assert node.parent is not None

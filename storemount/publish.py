@@ -72,7 +72,8 @@ class Publisher:
         Not when something comes between them: then the key means another place in another directory."""
         for other in self._journal.at(change.key):
             last = all(earlier.id <= other.id for earlier in change.after)
-            if other.kind is Kind.DELETE and other.state is State.WAITING and last:
+            older = other.kind is Kind.PUT and other is not change and not other.node.attached
+            if other.state is State.WAITING and last and (older or other.kind is Kind.DELETE):
                 change.displaced += other.displaced
                 change.node.covers = True
                 self._journal.cancel(other)
@@ -214,6 +215,9 @@ class Publisher:
         """The object that is now there; None when this row now goes elsewhere, because of a conflict."""
         for displaced in change.displaced:
             await self._conflicts.preserve(displaced)
+        if change.tries and staged.taken:
+            # The answer was lost.
+            return await self._conflicts.found(change.key)
         source = self._source(change, staged)
         based_on = self._based_on(change.node, staged)
         try:
@@ -270,4 +274,6 @@ class Publisher:
         node, own = change.node, change.node.attributes
         mode = own.mode if own is not None and own.mode is not None else self._settings.file_mode & ~self._settings.umask
         mtime_ns = own.mtime_ns if own is not None and own.mtime_ns is not None else os.stat(staged.path).st_mtime_ns
-        return Source(staged.path, change.size, movable=staged.size == change.size, mtime_ns=mtime_ns, mode=node.kind | mode)
+        # A layer above it needs the file where it is, should the daemon die before that has gone up.
+        movable = staged.size == change.size and node.staged in (staged, None)
+        return Source(staged.path, change.size, movable=movable, mtime_ns=mtime_ns, mode=node.kind | mode)

@@ -17,9 +17,9 @@ from dataclasses import replace
 
 import trio
 
-from storemount.errors import Refused
+from storemount.errors import NotFound, Refused
 from storemount.readers import Readers
-from storemount.stores.base import ArtifactStore
+from storemount.stores.base import Artifact, ArtifactStore
 from storemount.tree import Node, Tree
 from storemount.writeback.change import Change, Kind, State
 from storemount.writeback.journal import Journal
@@ -57,6 +57,23 @@ class Recovery:
         self._ledger.begin()
         self._staging.sweep(known)
         return len(self._journal)
+
+    async def confirm(self) -> None:
+        """Ask the store for what no row says: a file that was on its way, and renamed meanwhile, may have arrived under its old key.
+
+        Raises what the store raises."""
+        for change in self._journal:
+            node = change.node
+            if change.kind is Kind.MOVE and node.folder is None and node.artifact is None and node.staged is None:
+                node.artifact = change.artifact = await self._found(change.key) or await self._found(change.to or "")
+                self._journal.update(change)
+        self._journal.commit()
+
+    async def _found(self, key: str) -> Artifact | None:
+        try:
+            return (await self._store.stat(key)).artifact
+        except NotFound:
+            return None
 
     # places
 

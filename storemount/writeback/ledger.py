@@ -148,16 +148,23 @@ class Ledger:
 
     def sync(self) -> None:
         """Have what was committed survive a power cut. Blocks; any thread may call it, one at a time. Raises OSError."""
-        self._unsynced = False
-        log = self._path.with_name(self._path.name + "-wal")
-        fd = os.open(log, os.O_RDWR | os.O_CLOEXEC)
+        self._unsynced = False  # What is committed from here on is for the next call.
         try:
-            os.fdatasync(fd)
-            grown = os.fstat(fd).st_size > LARGEST_LOG
-        finally:
-            os.close(fd)
+            grown = self._sync_log()
+        except OSError:
+            self._unsynced = True
+            raise
         if grown:
             self._fold_log()
+
+    def _sync_log(self) -> bool:
+        """Whether SQLite's log has grown large. Raises OSError."""
+        fd = os.open(self._path.with_name(self._path.name + "-wal"), os.O_RDWR | os.O_CLOEXEC)
+        try:
+            os.fdatasync(fd)
+            return os.fstat(fd).st_size > LARGEST_LOG
+        finally:
+            os.close(fd)
 
     def _fold_log(self) -> None:
         """A connection of its own, so that nobody waits for it; when others use the log just now, the next sync tries again."""

@@ -138,6 +138,11 @@ class StagedFile:
         self.path = path
 
     @property
+    def taken(self) -> bool:
+        """Whether a store on this disk has taken the file itself."""
+        return not os.path.exists(self.path)
+
+    @property
     def whole(self) -> bool:
         """Whether every byte is here, so that the base is not needed."""
         return self._base is None or not any(self._present.gaps(0, min(self.size, self._base_size)))

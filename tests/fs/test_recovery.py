@@ -62,6 +62,10 @@ MOMENTS = {
 }
 
 
+LAYERED = ("edited while it goes up", "appended while it goes up", "edit, rename, edit")
+"""Cases in which a file is written again while it goes up."""
+
+
 async def _killed(case: Case, store: FaultyStore, staging: Path, fault: Callable[[FaultyStore], None]) -> None:
     for key, data in case.given.items():
         await put_object(store, key, data, staging)
@@ -99,6 +103,8 @@ async def test_S7_what_a_killed_daemon_had_promised_is_shown_at_once_and_saved(
     clock: MockClock, either: FaultyStore, staging: Path, name: str, moment: str
 ) -> None:
     case = CASES[name]
+    if moment == "unanswered" and name in LAYERED and either.traits.local_files:
+        pytest.skip("a local store takes a file and answers in one step, so nobody writes in between")
     await _killed(case, either, staging, MOMENTS[moment])
     await _is_kept(case, either, staging)
 

@@ -220,6 +220,7 @@ async def bare_mount(
             mount = assemble(store, settings, staging, "test", nursery)
             death.callback(close_descriptors, staging)
             death.callback(mount.ledger.close)
+            await mount.recovery.confirm()
             nursery.start_soon(mount.worker.run)
             yield BareMount(mount, store)
             nursery.cancel_scope.cancel()

@@ -55,6 +55,7 @@ def changes(draw: st.DrawFn) -> Change:
         draw(st.integers(1, 2**62)), kind, key, node, 0.0, to=draw(st.none() | KEYS), artifact=draw(st.none() | ARTIFACTS), born=0.0
     )
     change.hides = (node, key) if draw(st.booleans()) else None
+    change.moved = draw(st.booleans())
     change.exclusive, change.synced, change.layers = draw(st.booleans()), draw(st.booleans()), draw(LAYERS)
     if draw(st.booleans()):
         change.state, change.error = State.REFUSED, Denied(draw(st.text(min_size=1, max_size=20)))
@@ -73,6 +74,7 @@ def _expected(change: Change) -> Told:
         done=False,
         refused=str(change.error) if change.state is State.REFUSED else None,
         exclusive=change.exclusive,
+        moved=change.moved,
         base=node.artifact,
         covers=node.covers,
         layers=change.layers,

@@ -13,7 +13,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from storemount.errors import Denied, Unavailable
 from storemount.tree import Node, Tree
-from storemount.writeback.change import REMOVALS, Change, Kind, State
+from storemount.writeback.change import REMOVALS, Applied, Change, Kind, State
 from storemount.writeback.journal import Journal
 from storemount.writeback.staging import Staging
 from storemount.writeback.worker import NAMESPACE, REMOVED_AT_ONCE, Bell, Worker
@@ -45,9 +45,9 @@ class Work:
         appliers = {kind: self._apply for kind in Kind if kind not in REMOVALS}
         self.worker = Worker(self.journal, bell, appliers, self._remove, self.failed.append, self.uploads)
 
-    async def _apply(self, change: Change) -> bool:
+    async def _apply(self, change: Change) -> Applied:
         await self._work([change.key])
-        return not self.early
+        return Applied.LATER if self.early else Applied.DONE
 
     async def _remove(self, changes: Sequence[Change]) -> None:
         self.removals.append([change.key for change in changes])
@@ -156,7 +156,7 @@ async def test_removals_that_are_ready_go_in_one_request(clock: MockClock, nurse
     work.add(Kind.RMDIR, "directory")
     nursery.start_soon(work.worker.run)
     await work.journal.settle("", 10)
-    assert [len(keys) for keys in work.removals[:2]] == [REMOVED_AT_ONCE, 500]
+    assert sorted(len(keys) for keys in work.removals) == [1, 500, REMOVED_AT_ONCE]
     assert sorted(key for keys in work.removals for key in keys) == [*names, "directory"]
 
 
