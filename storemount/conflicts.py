@@ -76,7 +76,7 @@ class Conflicts:
 
     async def _holds_layer(self, found: Artifact, staged: StagedFile) -> bool:
         """Whether the store has an older state of ours, of which nobody told us that it arrived."""
-        for layer in staged.layers[1:]:
+        for layer in staged.chain[1:]:
             if await self._holds(found, layer, layer.size):
                 return True
         return False

@@ -90,9 +90,11 @@ class Files:
             return
         staged = node.staged
         if staged is not None and not staged.flushed:
-            if len(staged.layers) > MOST_LAYERS:
+            below = [layer.hold() for layer in staged.chain[1:]] if len(staged.chain) > MOST_LAYERS else []
+            if below:
                 await staged.flatten()
             self._publisher.promise(node)
+            self._publisher.let_go(below)
         if node.error is not None:
             raise node.error
 

@@ -208,6 +208,8 @@ class Namespace:
         else:
             if target is not None:
                 await self._must_be_empty(target)
+                if (made := self._unmade(target)) is not None:
+                    self._journal.cancel(made)
             self._rename_directory(node, to, to_name)
 
     def _rename_file(self, node: Node, to: Node, name: str, target: Node | None) -> None:

@@ -11,6 +11,7 @@ Invariants:
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 import trio
 
@@ -65,6 +66,10 @@ class Publisher:
         if new:
             self.overwrites(change)
         return change
+
+    def let_go(self, files: Sequence[StagedFile]) -> None:
+        """These are not needed any more once what was promised just now is committed."""
+        self._journal.release(files)
 
     def overwrites(self, change: Change) -> None:
         """A put that will replace what a removal of the same key has not taken away yet: one request instead of two.
@@ -177,10 +182,8 @@ class Publisher:
 
     async def put(self, change: Change) -> Applied:
         """Send what was promised. Raises what the store raises; the staged file stays until it succeeds."""
-        node = change.node
-        staged = self._ready(change)
-        if staged is None:
-            return Applied.LATER
+        node, staged = change.node, change.staged
+        assert staged is not None and staged.frozen
         try:
             if not staged.whole:
                 # From here on it stands alone: should the daemon die when the store has it already, its base will be gone.
@@ -201,15 +204,15 @@ class Publisher:
         self._sent(change, staged, artifact)
         return Applied.DONE
 
-    def _ready(self, change: Change) -> StagedFile | None:
-        """What this row sends, frozen; None while somebody has the file open for writing (a promise is kept here until then)."""
+    def may_start(self, change: Change) -> bool:
+        """Whether this put may go up now, frozen from here on; not while somebody has the file open for writing (the promise is kept)."""
         node, staged = change.node, change.staged
         assert staged is not None
         if not staged.frozen:
             if node.attached and node.writers:
-                return None
+                return False
             staged.freeze()
-        return staged
+        return True
 
     async def _write(self, change: Change, staged: StagedFile) -> Artifact | None:
         """The object that is now there; None when this row now goes elsewhere, because of a conflict."""

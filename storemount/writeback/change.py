@@ -40,12 +40,10 @@ class State(enum.Enum):
 
 
 class Applied(enum.Enum):
-    """What came of an attempt that did not fail. AGAIN: the row has changed, and is to be tried as it is now. LATER: it is too early, and
-    somebody will say when it is not (`Journal.again`)."""
+    """What came of an attempt that did not fail. AGAIN: the row has changed, and is to be tried as it is now."""
 
     DONE = "done"
     AGAIN = "again"
-    LATER = "later"
 
 
 @dataclass(slots=True, eq=False)

@@ -121,6 +121,10 @@ class Journal:
         change.synced = True
         self._drop_safe(change)
 
+    def release(self, files: Iterable[StagedFile]) -> None:
+        """Drop these with the next commit, which is the first not to speak of them."""
+        self._released += files
+
     def _drop_safe(self, change: Change) -> None:
         if change.safe is not None:
             self._released.append(change.safe[0])

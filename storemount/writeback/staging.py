@@ -148,14 +148,20 @@ class StagedFile:
         return self._base is None or not any(self._present.gaps(0, min(self.size, self._base_size)))
 
     @property
-    def layers(self) -> list[StagedFile]:
+    def chain(self) -> list[StagedFile]:
         """This file and the staged files under it, from the top."""
         below = self._base
-        return [self, *(below.layers if isinstance(below, StagedFile) else ())]
+        return [self, *(below.chain if isinstance(below, StagedFile) else ())]
+
+    @property
+    def layers(self) -> list[StagedFile]:
+        """Of the chain what is needed for the content of this file."""
+        below = self._base
+        return [self, *(below.layers if isinstance(below, StagedFile) and not self.whole else ())]
 
     @property
     def layer(self) -> Layer:
-        return Layer(self.number, self.size, self._base_size if self._base is not None else 0, tuple(self._present), self.edits)
+        return Layer(self.number, self.size, 0 if self.whole else self._base_size, tuple(self._present), self.edits)
 
     def freeze(self) -> None:
         self.frozen = True
@@ -219,7 +225,9 @@ class StagedFile:
         return await self.read(start, stop - start)
 
     async def fill(self) -> None:
-        """Bring everything that is still only in the base. Raises what the base raises, and OSError (ENOSPC)."""
+        """Bring everything that is still only in the base; which stays, as somebody may have written down that it is needed.
+
+        Raises what the base raises, and OSError (ENOSPC)."""
         if self._base is None:
             return
         self.hold()
@@ -228,7 +236,6 @@ class StagedFile:
                 if not self._room.bears(FILL_STEP if self.size > FILL_STEP else self.size):
                     raise OSError(ENOSPC, f"the disk of {self.path} has no room for the rest of the file")
                 await self._bring(start, min(start + FILL_STEP, self.size))
-            self._drop_base()
         finally:
             self.drop()
 

@@ -51,7 +51,8 @@ class Bell:
 class Worker:
     """Applies rows with `appliers`, removals with `remove`, in a nursery of its own, until cancelled.
 
-    `failed` is told of every row that has to be tried again, by itself or by somebody's `retry`.
+    `may_start` is asked in the step in which a put starts; when it says no, somebody will say when (`Journal.again`). `failed` is told of
+    every row that has to be tried again, by itself or by somebody's `retry`.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Worker:
         bell: Bell,
         appliers: Mapping[Kind, Apply],
         remove: Remove,
+        may_start: Callable[[Change], bool],
         failed: Callable[[Change], None],
         uploads: int,
     ) -> None:
@@ -67,6 +69,7 @@ class Worker:
         self._bell = bell
         self._appliers = appliers
         self._remove = remove
+        self._may_start = may_start
         self._on_failure = failed
         self._room = {True: uploads, False: NAMESPACE}
 
@@ -85,6 +88,9 @@ class Worker:
                 if isinstance(change, float):
                     next_due = min(next_due, change)
                     break
+                if change.kind is Kind.PUT and not self._may_start(change):
+                    self._journal.park(change)
+                    continue
                 self._room[puts] -= 1
                 self._journal.start(change)
                 if change.kind in REMOVALS:
@@ -120,8 +126,7 @@ class Worker:
             self._finish([change])
             return
         self._journal.park(change)
-        if came is Applied.AGAIN:
-            self._journal.again(change)
+        self._journal.again(change)
         self._commit()
 
     async def _apply_removals(self, changes: list[Change]) -> None:

@@ -291,6 +291,20 @@ async def test_S11_S3_a_directory_that_others_delete_is_gone_within_the_ttl(cloc
         assert not await m.exists("d")
 
 
+async def test_S11_a_new_directory_that_replaced_another_and_was_removed_is_gone(
+    clock: MockClock, either: FaultyStore, staging: Path
+) -> None:
+    async with bare_mount(either, staging, ttl=1) as m:
+        await m.mkdir("d")
+        await m.mkdir("e")
+        await m.rename("d", "e")
+        await m.rmdir("e")
+        await m.settle()
+        await trio.sleep(2)
+        assert await objects(either) == {}
+        assert await m.names() == []
+
+
 @pytest.mark.parametrize("flat", [True, False])
 async def test_S10_rename_follows_posix(clock: MockClock, either: FaultyStore, staging: Path, flat: bool) -> None:
     async with bare_mount(either, staging) as m:

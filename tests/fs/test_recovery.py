@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast
@@ -208,3 +209,46 @@ async def test_S12_a_symbolic_link_that_is_not_saved_yet_is_kept(clock: MockCloc
             assert await m.readlink("other") == b"some/where"
             await m.settle()
             await trio.sleep(60)
+
+
+@pytest.mark.parametrize("seconds", [0.1, 5])
+async def test_S7_a_file_edited_while_it_went_up_is_kept_though_the_store_has_taken_what_the_edit_lies_on(
+    clock: MockClock, either: FaultyStore, staging: Path, seconds: float
+) -> None:
+    """The edit was closed before the upload ended; the daemon is killed before its own has begun, or while it is on its way."""
+    gate = either.hold("write")
+    async with bare_mount(either, staging, upload_delay=0.5) as m:
+        await m.put("f", b"first version")
+        await gate.wait_reached()
+        fh = await m.open("f", os.O_RDWR)
+        await m.write(fh, 0, b"FIRST")
+        await m.close(fh)
+        either.hold("write", times=1000)
+        gate.open()
+        await trio.sleep(seconds)
+        assert await objects(either) == {"f": b"first version"}
+    either.heal()
+    async with bare_mount(either, staging) as m:
+        assert await shown(m) == {"f": b"FIRST version"}
+        await m.settle()
+        assert await objects(either) == {"f": b"FIRST version"}
+
+
+async def test_S7_a_closed_file_is_kept_at_any_moment_at_which_its_layers_are_made_one(
+    clock: MockClock, either: FaultyStore, staging: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The daemon is killed while the disk takes the whole file, before the journal says that it is whole."""
+
+    async def never(*args: object, **kwargs: object) -> None:
+        await trio.sleep_forever()
+
+    async with bare_mount(either, staging) as m:
+        await m.put("f", b"0123456789")
+        await m.truncate("f", 4)
+        with monkeypatch.context() as patched:
+            patched.setattr(trio.to_thread, "run_sync", never)
+            await trio.sleep(5)
+    async with bare_mount(either, staging) as m:
+        assert await shown(m) == {"f": b"0123"}
+        await m.settle()
+        assert await objects(either) == {"f": b"0123"}

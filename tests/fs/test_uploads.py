@@ -11,7 +11,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from storemount.errors import Denied, TimedOut, Unavailable
-from storemount.writeback.change import State
+from storemount.writeback.change import Applied, State
 from tests.support.bare import bare_mount, fails, objects, put_object
 from tests.support.faulty import FaultyStore
 
@@ -174,6 +174,21 @@ async def test_S16_a_new_file_under_a_name_whose_removal_was_refused_goes_up_ove
             m.mount.journal.retry(row)
         await m.settle()
         assert await objects(store) == {"f": b"new"}
+
+
+async def test_S7_a_file_is_sent_once_though_somebody_waits_for_it_in_the_moment_in_which_its_upload_starts(
+    clock: MockClock, either: FaultyStore, staging: Path
+) -> None:
+    async with bare_mount(either, staging, upload_delay=1000) as m:
+        await m.put("f", b"data")
+        (row,) = m.mount.journal
+        m.mount.journal.start(row)  # As the worker does; the upload's own task has not run yet.
+        m.mount.publisher.seal_below("")
+        assert await m.mount.publisher.put(row) is Applied.DONE
+        m.mount.journal.finish([row])
+        await m.settle()
+        assert either.count()["write"] == 1
+        assert await objects(either) == {"f": b"data"}
 
 
 async def test_S7_fsync_of_an_open_file_waits_for_the_store(clock: MockClock, store: FaultyStore, staging: Path) -> None:

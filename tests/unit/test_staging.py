@@ -75,14 +75,14 @@ async def test_only_what_is_read_is_fetched_and_once(staging: Staging) -> None:
     staged.drop()
 
 
-async def test_fill_brings_the_rest_and_lets_the_base_go(staging: Staging) -> None:
+async def test_fill_brings_the_rest_and_needs_nothing_below(staging: Staging) -> None:
     base = Under(os.urandom(1000))
     staged = staging.create(base)
     staged.write(0, b"y")
     assert not staged.whole
     await staged.fill()
-    assert staged.whole
-    assert base.dropped == 1
+    assert staged.whole and staged.layers == [staged] and staged.layer.base_size == 0
+    assert base.dropped == 0
     assert _content(staged) == b"y" + base.data[1:]
     staged.drop()
     assert base.dropped == 1

@@ -43,11 +43,11 @@ class Work:
         self.tree = Tree(real_directories=False)
         self.staging = Staging(self.folder, room(self.folder))
         appliers = {kind: self._apply for kind in Kind if kind not in REMOVALS}
-        self.worker = Worker(self.journal, bell, appliers, self._remove, self.failed.append, self.uploads)
+        self.worker = Worker(self.journal, bell, appliers, self._remove, lambda change: not self.early, self.failed.append, self.uploads)
 
     async def _apply(self, change: Change) -> Applied:
         await self._work([change.key])
-        return Applied.LATER if self.early else Applied.DONE
+        return Applied.DONE
 
     async def _remove(self, changes: Sequence[Change]) -> None:
         self.removals.append([change.key for change in changes])
