@@ -216,6 +216,8 @@ async def test_S7_a_file_edited_while_it_went_up_is_kept_though_the_store_has_ta
     clock: MockClock, either: FaultyStore, staging: Path, seconds: float
 ) -> None:
     """The edit was closed before the upload ended; the daemon is killed before its own has begun, or while it is on its way."""
+    if either.traits.local_files:
+        pytest.skip("a local store takes a file in the step in which it is asked, so nobody writes in between")
     gate = either.hold("write")
     async with bare_mount(either, staging, upload_delay=0.5) as m:
         await m.put("f", b"first version")

@@ -182,6 +182,7 @@ async def test_S7_a_file_is_sent_once_though_somebody_waits_for_it_in_the_moment
     async with bare_mount(either, staging, upload_delay=1000) as m:
         await m.put("f", b"data")
         (row,) = m.mount.journal
+        assert m.mount.publisher.may_start(row)
         m.mount.journal.start(row)  # As the worker does; the upload's own task has not run yet.
         m.mount.publisher.seal_below("")
         assert await m.mount.publisher.put(row) is Applied.DONE

@@ -158,7 +158,7 @@ async def test_a_layer_over_a_frozen_file_keeps_both_contents(staging: Staging) 
     upload.drop()
     upper.truncate(20)
     await upper.fill()
-    assert not _exists(lower)
+    assert upper.layers == [upper] and upper.chain == [upper, lower]
     assert _content(upper) == b"UPPER layer" + bytes(9)
     upper.drop()
     assert os.listdir(staging.folder) == []
