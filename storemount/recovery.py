@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
 from dataclasses import replace
 
 import trio
@@ -204,8 +203,3 @@ class Recovery:
         node = self._file(row.key, detail)
         node.artifact = detail.base if node.artifact is None else node.artifact
         self._journal.restore(self._change(row, detail, node))
-
-
-def left_behind(rows: Sequence[Row]) -> int:
-    """How many of these rows stand for something that the store may not have."""
-    return sum(not row.detail.get("done", False) for row in rows)
