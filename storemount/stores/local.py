@@ -15,7 +15,6 @@ Invariants:
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import functools
 import itertools
 import os
@@ -27,6 +26,7 @@ from urllib.parse import quote
 import trio
 
 from storemount.config import MIB
+from storemount.disk import sync_file_system
 from storemount.errors import Changed, Corrupt, Denied, MissingStore, NotADirectory, NotFound, named
 from storemount.stores.base import Artifact, Capacity, Child, Source, Traits, is_partial
 from storemount.stores.conditions import ALWAYS, Condition
@@ -34,7 +34,6 @@ from storemount.stores.partial import finish, partial_file, partial_link, rename
 
 PAGE = 1000
 SMALL = 16 * MIB
-_libc = ctypes.CDLL(None, use_errno=True)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -324,7 +323,7 @@ class LocalStore:
                 _sync(path)
             _sync(os.path.dirname(path))
         else:
-            _sync_all(path)
+            sync_file_system(path)
 
     async def capacity(self) -> Capacity | None:
         room = await self._run("", os.statvfs, self.root)
@@ -366,16 +365,6 @@ def _partial(folder: str, source: Source) -> contextlib.AbstractContextManager[s
 
 def _take(rows: Iterator[Child]) -> list[Child]:
     return list(itertools.islice(rows, PAGE))
-
-
-def _sync_all(path: str) -> None:
-    """The file system that `path` lies in (syncfs(2), which Python does not have)."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        if _libc.syncfs(fd):
-            raise OSError(ctypes.get_errno(), f"cannot sync the file system of {path}")
-    finally:
-        os.close(fd)
 
 
 def _sync(path: str) -> None:

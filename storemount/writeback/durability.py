@@ -8,7 +8,6 @@ One group is synced at a time; whoever comes meanwhile shares the next one.
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
 from collections.abc import Awaitable, Callable, Sequence
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import trio
 
+from storemount.disk import sync_file_system
 from storemount.errors import StoreMountError
 from storemount.writeback.change import Change, Kind
 from storemount.writeback.journal import Journal
@@ -33,7 +33,6 @@ ONE_BY_ONE = 16
 """Up to so many files are synced each by itself; for more the whole file system is, in one go."""
 
 log = logging.getLogger(__name__)
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Durability:
@@ -112,14 +111,13 @@ class Durability:
 
 def _sync(files: Sequence[StagedFile], folder: Path) -> None:
     """The bytes of these files and their names."""
+    if len(files) > ONE_BY_ONE:
+        sync_file_system(folder)
+        return
+    for file in files:
+        os.fdatasync(file.fd)
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        if len(files) > ONE_BY_ONE:
-            if _libc.syncfs(fd):
-                raise OSError(ctypes.get_errno(), f"syncfs {folder}")
-            return
-        for file in files:
-            os.fdatasync(file.fd)
         os.fsync(fd)
     finally:
         os.close(fd)

@@ -21,7 +21,7 @@ PACKAGE = ROOT / "storemount"
 LONGEST = 420
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("", "errors", "logs", "handshake", "mountinfo"),
+    ("", "disk", "errors", "logs", "handshake", "mountinfo"),
     ("config", "background"),
     ("stores.*", "mountpoint", "control", "tomlfile", "verbs", "writeback.extents", "writeback.ledger", "writeback.slot"),
     ("entry", "cache.*", "draining", "writeback.room"),
