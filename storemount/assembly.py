@@ -79,7 +79,7 @@ def assemble(store: ArtifactStore, settings: MountSettings, folder: Path, identi
     conflicts = Conflicts(tree, store, journal, readers)
     publisher = Publisher(tree, store, journal, durability, staging, moves, conflicts, settings)
     files = Files(tree, store, blocks, readers, staging, room, publisher, moves)
-    catalog = Catalog(tree, store, journal, settings.ttl, nursery)
+    catalog = Catalog(tree, store, journal, settings.ttl, settings.deadline, nursery)
     namespace = Namespace(tree, catalog, files, store, journal, publisher, staging, settings)
     application = Application(tree, store, journal, readers, moves, settings.ttl)
     appliers = {

@@ -116,10 +116,7 @@ class Publisher:
     async def relocated(self, node: Node) -> bool:
         """Whether the bytes of this node were just moved, or may have been by a daemon that died; waits for the end of that."""
         rows = self._journal.relocating(node)
-        with trio.move_on_after(self._settings.deadline):
-            for row in rows:
-                self._journal.hurry(row)
-                await row.turn.wait()
+        await self._journal.attempted(rows, self._settings.deadline)
         return bool(rows)
 
     def promise_below(self, node: Node) -> None:

@@ -28,7 +28,14 @@ LATEST = 5.0
 
 
 class Book(Protocol):
-    """Where changes are written down."""
+    """Where changes are written down. `written` and `safe` count: what was said until `written` was n survives a power cut once `safe` is n
+    or more."""
+
+    @property
+    def written(self) -> int: ...
+
+    @property
+    def safe(self) -> int: ...
 
     def write(self, change: Change) -> None: ...
 
@@ -51,6 +58,7 @@ class Journal:
         self._of: dict[Node, list[Change]] = {}
         self._moves: dict[int, Change] = {}
         self._released: list[StagedFile] = []
+        self._spoken_of: list[tuple[int, StagedFile]] = []
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -61,10 +69,18 @@ class Journal:
     def commit(self) -> bool:
         """What was changed until now survives the daemon's death; whether there was something. Raises OSError (ENOSPC)."""
         written = self._book.commit()
-        # Only now nothing on the disk speaks of them any more.
-        while self._released:
-            self._released.pop().drop()
+        self._spoken_of += [(self._book.written, file) for file in self._released]
+        self._released.clear()
+        self.tidy()
         return written
+
+    def tidy(self) -> None:
+        """Drop the files that nothing on the disk speaks of any more, not even after a power cut."""
+        waiting = [(written, file) for written, file in self._spoken_of if written > self._book.safe]
+        gone = [file for written, file in self._spoken_of if written <= self._book.safe]
+        self._spoken_of = waiting
+        for file in gone:
+            file.drop()
 
     def add(
         self,
@@ -122,7 +138,7 @@ class Journal:
         self._drop_safe(change)
 
     def release(self, files: Iterable[StagedFile]) -> None:
-        """Drop these with the next commit, which is the first not to speak of them."""
+        """Drop these once the next commit, which is the first not to speak of them, survives a power cut."""
         self._released += files
 
     def _drop_safe(self, change: Change) -> None:
@@ -172,6 +188,14 @@ class Journal:
         rows = [row for row in self.of(node) if row.kind is Kind.MOVE]
         rows += self.moves_above(node.path) if node.attached else []
         return [row for row in rows if not row.moved and (row.doubtful or row.state is State.RUNNING)]
+
+    async def attempted(self, rows: Sequence[Change], patience: float) -> None:
+        """Until the next attempt at each of these rows has ended, well or not; for so many seconds at most."""
+        with trio.move_on_after(patience):
+            for row in rows:
+                self.hurry(row)
+                if not row.finished:
+                    await row.turn.wait()
 
     def moves_above(self, path: str) -> list[Change]:
         """Unfinished moves that bring what is at `path` there, with a directory above it."""
@@ -293,8 +317,8 @@ class Journal:
             del self._of[change.node]
         self._moves.pop(change.id, None)
         change.node.pending -= 1
-        self._order.leave(change)
         self._book.erase(change)
+        self._order.leave(change)
         self._release(change)
         self._drop_safe(change)
         change.turn.set()
