@@ -81,7 +81,7 @@ class Publisher:
             if other.state is State.WAITING and last and (older or other.kind is Kind.DELETE):
                 change.displaced += other.displaced
                 change.node.covers = True
-                self._journal.cancel(other)
+                self._journal.cancel(other, by=change)
                 if other.hides is not None:
                     self._tree.unhide(*other.hides)
 

@@ -136,6 +136,7 @@ class Journal:
         """What this put promised last survives a power cut."""
         change.synced = True
         self._drop_safe(change)
+        self._forget_shelved(change)
 
     def release(self, files: Iterable[StagedFile]) -> None:
         """Drop these once the next commit, which is the first not to speak of them, survives a power cut."""
@@ -145,6 +146,17 @@ class Journal:
         if change.safe is not None:
             self._released.append(change.safe[0])
             change.safe = None
+
+    def _forget_shelved(self, change: Change) -> None:
+        while change.shelved:
+            self._forget(change.shelved.pop())
+
+    def _forget(self, change: Change) -> None:
+        """Nothing of this row is needed any more."""
+        self._book.erase(change)
+        self._release(change)
+        self._drop_safe(change)
+        self._forget_shelved(change)
 
     def _release(self, change: Change) -> None:
         if change.staged is not None:
@@ -297,10 +309,15 @@ class Journal:
             self._wait_again(change, 0.0)
             self._book.write(change)
 
-    def cancel(self, change: Change) -> None:
-        """Take back a row that is not running, or whose attempt just failed while a newer one waits to do its work."""
+    def cancel(self, change: Change, by: Change | None = None) -> None:
+        """Take back a row that is not running, or whose attempt just failed while a newer one waits to do its work.
+
+        `by`: the put that makes it needless. Should the power go before the bytes of that one are on the disk, this is what there was."""
         if change.staged is not None and change.node.staged is change.staged:
             change.staged.thaw()
+        if by is not None and not by.synced:
+            change.until = by
+            by.shelved.append(change)
         self._end(change, State.CANCELLED)
 
     def _turn(self, change: Change) -> None:
@@ -317,10 +334,11 @@ class Journal:
             del self._of[change.node]
         self._moves.pop(change.id, None)
         change.node.pending -= 1
-        self._book.erase(change)
+        if change.until is None:
+            self._forget(change)
+        else:
+            self._book.write(change)
         self._order.leave(change)
-        self._release(change)
-        self._drop_safe(change)
         change.turn.set()
 
     def rekey(self, change: Change, key: str) -> None:
@@ -332,6 +350,8 @@ class Journal:
         self._rows[change.id] = change
         self._order.enter(change)
         self._book.write(change)
+        for other in change.shelved:
+            self._book.write(other)
 
     # waiting
 

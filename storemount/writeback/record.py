@@ -105,6 +105,7 @@ class Told:
     directory: bool
     symlink: bool
     done: bool
+    until: int | None
     refused: str | None
     exclusive: bool
     moved: bool
@@ -125,6 +126,7 @@ def _detail(change: Change) -> dict[str, Any]:
         "directory": node.folder is not None,
         "symlink": node.target is not None,
         "done": change.state is State.DONE,
+        "until": change.until.id if change.until is not None else None,
         "refused": f"{change.error}" if change.state is State.REFUSED else None,
         "exclusive": change.exclusive,
         "moved": change.moved,
@@ -149,6 +151,7 @@ def told(row: Row) -> Told:
             directory=detail.get("directory", False),
             symlink=detail.get("symlink", False),
             done=detail.get("done", False),
+            until=detail.get("until"),
             refused=detail.get("refused"),
             exclusive=detail.get("exclusive", False),
             moved=detail.get("moved", False),

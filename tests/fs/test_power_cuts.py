@@ -7,7 +7,7 @@ with whatever its kernel had written by then, are in tests/crash.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from trio.testing import MockClock
 from storemount.writeback.ledger import Ledger
 from tests.fs.promises import CASES
 from tests.fs.test_recovery import LAYERED, MOMENTS, _files
-from tests.support.bare import bare_mount, objects, put_object, shown, staged_files
+from tests.support.bare import BareMount, bare_mount, objects, put_object, shown, staged_files
 from tests.support.faulty import FaultyStore
 
 
@@ -80,3 +80,64 @@ async def test_S7_what_was_safe_before_a_power_cut_is_there_though_the_store_is_
         await trio.sleep(60)
         await m.mount.durability.now()
         assert staged_files(staging) == []
+
+
+async def _removed_and_made_anew(m: BareMount) -> None:
+    await m.unlink("f")
+    await m.mount.durability.now()
+    await m.put("f", b"new")
+
+
+async def _replaced(m: BareMount) -> None:
+    await m.put("f", b"safe")
+    await m.mount.durability.now()
+    await m.put("new", b"new")
+    await m.rename("new", "f")
+
+
+async def _replaced_twice(m: BareMount) -> None:
+    await _replaced(m)
+    await m.put("newer", b"newer")
+    await m.rename("newer", "f")
+
+
+async def _replaced_and_removed(m: BareMount) -> None:
+    await _replaced(m)
+    await m.unlink("f")
+    m.mount.journal.commit()
+
+
+@pytest.mark.parametrize(
+    ("given", "work", "kept"),
+    [
+        pytest.param({"f": b"old"}, _removed_and_made_anew, {}, id="removed and made anew"),
+        pytest.param({}, _replaced, {"f": b"safe"}, id="replaced"),
+        pytest.param({"f": b"old"}, _replaced, {"f": b"safe"}, id="a change replaced"),
+        pytest.param({}, _replaced_twice, {"f": b"safe"}, id="replaced twice"),
+        pytest.param({}, _replaced_and_removed, {}, id="replaced and removed"),
+    ],
+)
+async def test_S7_what_is_not_believed_after_a_power_cut_leaves_what_was_safe_before_it(
+    clock: MockClock,
+    either: FaultyStore,
+    staging: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    given: dict[str, bytes],
+    work: Callable[[BareMount], Awaitable[None]],
+    kept: dict[str, bytes],
+) -> None:
+    """Nothing goes up; the disk has what was synced, and all of the journal."""
+    for key, data in given.items():
+        await put_object(either, key, data, staging)
+    for verb in ("write", "delete", "rename", "copy"):
+        either.hold(verb, times=1000)
+    async with bare_mount(either, staging) as m:
+        await shown(m)
+        await work(m)
+    either.heal()
+    monkeypatch.setattr("storemount.assembly.boot", lambda: "after the power cut")
+    async with bare_mount(either, staging) as m:
+        assert await shown(m) == kept
+        await m.settle()
+        assert await objects(either) == kept
+        assert all(name.startswith("kept/") and name.endswith(".unsure") for name in staged_files(staging))

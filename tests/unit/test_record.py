@@ -72,6 +72,7 @@ def _expected(change: Change) -> Told:
         directory=node.folder is not None,
         symlink=node.target is not None,
         done=False,
+        until=None,
         refused=str(change.error) if change.state is State.REFUSED else None,
         exclusive=change.exclusive,
         moved=change.moved,
