@@ -1,7 +1,7 @@
 """The flavor `s3`: a bucket of Amazon S3 or of a compatible server.
 
 What it is: its attributes, their check, and the choice of its engine.
-What it is not: the translation for each client (`stores.s3settings`), or the stores (`stores.native`, `stores.s3`).
+What it is not: the translation for each client (`stores.s3settings`), or the stores (`stores.native` on `stores.s3native`, `stores.s3`).
 """
 
 from __future__ import annotations
@@ -59,8 +59,9 @@ def _open(spec: StoreSpec, engine: str, deadline: float) -> ArtifactStore:
 
         return S3Store(settings, deadline=deadline)
     from storemount.stores.native import NativeStore
+    from storemount.stores.s3native import S3Service
 
-    return NativeStore(settings, deadline=deadline)
+    return NativeStore(S3Service(settings), deadline=deadline)
 
 
 FLAVOR = Flavor("s3", (_SCHEME,), _ATTRIBUTES, (NATIVE, FSSPEC), "a bucket of Amazon S3 or of a compatible server", _check, _open)
