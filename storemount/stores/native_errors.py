@@ -34,11 +34,12 @@ from storemount.stores.translation import translated
 class Answers:
     """How the answers of one service that refuse something stand in OpenDAL's text. `code`: its first group is the service's own word.
     `listing`: what OpenDAL calls the operation of a listing. `failure(what, code, status)`: what they stand for; a code or a status can
-    be missing ("", 0)."""
+    be missing ("", 0). `region`: its first group is where the answer says that the bucket is, which `failure` is told as `region=`."""
 
     code: re.Pattern[str]
     listing: str
-    failure: Callable[[str, str, int], StoreMountError]
+    failure: Callable[..., StoreMountError]
+    region: re.Pattern[str] | None = None
 
 
 _KINDS: dict[str, type[StoreMountError]] = {
@@ -71,12 +72,12 @@ def translate(error: Exception, what: str, answers: Answers) -> StoreMountError:
     if f"service_operation: {answers.listing}" in text and _status(text) == 404:
         return MissingStore(f"{what}: a listing was not found: {_first_line(text)}")
     if code := answers.code.search(text):
-        return answers.failure(what, code[1], _status(text))
+        return _failure(what, code[1], text, answers)
     # A file object raises OSErrors that begin with the kind; an operator raises a type of that name.
     if kind := _KINDS.get(type(error).__name__) or _KINDS.get(text.partition(" ")[0]):
         return kind(f"{what}: {_first_line(text)}")
-    if status := _status(text):
-        return answers.failure(what, "", status)
+    if _status(text):
+        return _failure(what, "", text, answers)
     kind = next((kind for words, kind in _WORDS if words in text), Unavailable)
     return kind(f"{what}: {_first_line(text)}")
 
@@ -84,6 +85,11 @@ def translate(error: Exception, what: str, answers: Answers) -> StoreMountError:
 def named(what: str, answers: Answers) -> AbstractContextManager[None]:
     """Exceptions of OpenDAL leave under the names of `errors`. Nothing but OpenDAL may be called in such a block."""
     return translated(lambda error, what: translate(error, what, answers), what)
+
+
+def _failure(what: str, code: str, text: str, answers: Answers) -> StoreMountError:
+    region = answers.region.search(text) if answers.region else None
+    return answers.failure(what, code, _status(text), region=region[1]) if region else answers.failure(what, code, _status(text))
 
 
 def _status(text: str) -> int:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class S3Service:
     """A `Service`: one bucket, or a prefix of it."""
 
-    answers = Answers(re.compile(r'S3Error { code: "(\w+)"'), "ListObjects", s3_error)
+    answers = Answers(re.compile(r'S3Error { code: "(\w+)"'), "ListObjects", s3_error, re.compile(r'"x-amz-bucket-region": "([\w-]+)"'))
     lists = True
     marks = True
     single_deletes = 50

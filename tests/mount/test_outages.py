@@ -95,6 +95,34 @@ def test_S14_an_outage(mount: Mount, bucket: BucketClient, proxy: Proxy, fault: 
     assert bucket.get("known") == b"was read before, and added to"
 
 
+def test_S14_expired_credentials_that_become_good_again(mount: Mount, bucket: BucketClient, proxy: Proxy, storemount: Storemount) -> None:
+    """An expired token is not a no: what is here goes on, the rest says EACCES within the deadline, and all arrives without a `retry`."""
+    point = mount.point
+    proxy.become(refusal("400 Bad Request", "ExpiredToken"))
+    assert (point / "known").read_bytes() == b"was read before"
+    (point / "new").write_bytes(b"written meanwhile")
+    assert (point / "new").read_bytes() == b"written meanwhile"
+    questions = (
+        (point / "d/unread").read_bytes,
+        lambda: os.listdir(point / "unlisted"),
+        lambda: (point / "unlisted/file").stat(),
+        lambda: synced(point / "new"),
+    )
+    with ThreadPoolExecutor(len(questions)) as pool:
+        for number, seconds in pool.map(failure, questions):
+            assert number == errno.EACCES
+            assert seconds < DEADLINE + SLACK
+    (point / "known").unlink()
+    status = mount.status()
+    assert status["refused"] == 0 and status["pending"] == 2
+    assert "new: the credentials have expired; renew them where this store takes them from" in storemount.must("status", str(point))
+    proxy.become(proxy.forward)
+    assert eventually(lambda: mount.status()["pending"] == 0, 20)
+    assert bucket.get("new") == b"written meanwhile"
+    assert set(bucket.list()) == {"new", "d/unread", "unlisted/file"}
+    assert (point / "d/unread").read_bytes() == b"was not"
+
+
 def test_S3_refused_credentials_are_no_empty_directory(mount: Mount, proxy: Proxy) -> None:
     proxy.become(refusal("403 Forbidden", "AccessDenied"))
     assert failure(lambda: os.listdir(mount.point / "unlisted"))[0] == errno.EACCES
@@ -154,3 +182,46 @@ def test_S8_unmount_during_an_outage_names_what_is_left(kind: str, bucket: Bucke
     kept = [path for path in (storemount.home / "state").rglob("*") if path.is_file() and b"must not be lost" in path.read_bytes()]
     assert kept
     assert set(bucket.list()) == {"first"}
+
+
+def test_S7_a_server_that_slows_down_takes_everything_in_the_end(mount: Mount, bucket: BucketClient, proxy: Proxy) -> None:
+    """Throttling is no error of the program that writes: its close says nothing, and its fsync waits when the server has had enough."""
+    slow = refusal("503 Slow Down", "SlowDown")
+    asked = threading.Event()
+
+    def throttle(connection: socket.socket) -> None:
+        asked.set()
+        slow(connection)
+
+    proxy.become(throttle)
+    for number in range(20):
+        (mount.point / f"file-{number}").write_bytes(b"data %d" % number)
+    assert asked.wait(10)
+    proxy.become(proxy.forward)
+    assert eventually(lambda: failure(lambda: synced(mount.point))[0] is None, 20)
+    assert {key: bucket.get(key) for key in bucket.list() if key.startswith("file-")} == {f"file-{n}": b"data %d" % n for n in range(20)}
+
+
+def test_S14_a_server_that_is_started_again_under_traffic(kind_server: Restarting) -> None:
+    """A listing, a ranged read and a large upload are cut, refused for a while, and the server has forgotten the upload that was begun."""
+    mount, bucket, proxy = kind_server.mount, kind_server.bucket, kind_server.proxy
+    data = os.urandom(1 << 20) * 40
+    with open(mount.point / "large", "wb") as file:
+        file.write(data)
+    assert eventually(lambda: bucket.uploads() == ["large"], 10)
+    with ThreadPoolExecutor(2) as pool:
+        told = [pool.submit(failure, question) for question in (lambda: os.listdir(mount.point / "unlisted"), kind_server.read_a_range)]
+        proxy.refuse()
+        for upload in bucket.uploads_begun("large"):
+            bucket.abort("large", upload)
+        for number, seconds in (each.result() for each in told):
+            assert number in GONE | {None}
+            assert seconds < DEADLINE + SLACK
+    number, seconds = failure(lambda: synced(mount.point / "large"))
+    assert number in GONE and seconds < DEADLINE + SLACK
+    proxy.become(proxy.forward)
+    assert eventually(lambda: failure(lambda: synced(mount.point / "large"))[0] is None, 30)
+    assert bucket.get("large") == data
+    assert eventually(lambda: bucket.uploads() == [], 10)
+    assert os.listdir(mount.point / "unlisted") == ["file"]
+    kind_server.read_a_range()
