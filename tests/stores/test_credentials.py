@@ -106,7 +106,7 @@ def test_single_sign_on(role: Vault, monkeypatch: pytest.MonkeyPatch, tmp_path: 
 def test_a_single_sign_on_that_has_run_out_is_expired(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     account = "sso_account_id=123456789012\nsso_role_name=r\n"
     configure(tmp_path, f"[profile work]\nsso_start_url=https://absent.example.org/start\nsso_region=eu-west-1\n{account}")
-    with pytest.raises(Expired, match="Token for https://absent.example.org/start does not exist"):
+    with pytest.raises(Expired, match=r"Token for https://absent\.example\.org/start does not exist"):
         ambient("work")()
 
 

@@ -181,3 +181,8 @@ class BucketClient:
     def uploads(self) -> list[str]:
         """Keys of the multipart uploads that nobody finished or aborted."""
         return [upload["Key"] for upload in self._s3.list_multipart_uploads(Bucket=self.name).get("Uploads", ())]
+
+    def forget_uploads(self) -> None:
+        """No multipart upload is known any more, as in a server that was started again with an empty memory."""
+        for upload in self._s3.list_multipart_uploads(Bucket=self.name).get("Uploads", ()):
+            self.abort(upload["Key"], upload["UploadId"])
