@@ -5,7 +5,7 @@ containers, instances, the environment); here they are asked when keys are neede
 What it is not: a signer, or a client; who uses the keys, and tries again with new ones, is `renewing`.
 Invariants:
 - Nothing is asked on trio's loop: looking can wait for the network, so it is done in a thread that a deadline can leave behind.
-- One task looks at a time, the others wait for what it finds; a failed look is not repeated within `AGAIN` seconds.
+- One task looks at a time, the others wait for what it finds; a look in vain is not repeated within `AGAIN` seconds.
 - Every look is a fresh one. botocore's own renewal is not used: it logs a traceback for what is one line here.
 - No message and no repr holds a key.
 """
@@ -32,7 +32,7 @@ PAUSE = 30.0
 """Seconds between two looks for keys that still work."""
 
 AGAIN = 0.25
-"""Seconds between two looks for keys that do not."""
+"""Seconds after a look that brought nothing new, before the next for keys that do not."""
 
 LOOKS = 4
 """Threads: one that looks, and some that a deadline has left behind."""
@@ -125,7 +125,7 @@ class Credentials:
         self._look = look
         self._found: Found | None = None
         self._failure: StoreMountError | None = None
-        self._asked = -PAUSE
+        self._asked = self._in_vain = -PAUSE
         self._lock = trio.Lock()
         self._threads = trio.CapacityLimiter(LOOKS)
 
@@ -142,8 +142,10 @@ class Credentials:
     async def renew(self, stale: Keys) -> bool:
         """Look again, as the store said that these have expired; whether there are others now. Raises as `obtain`."""
         async with self._lock:
-            if self._held().keys == stale and trio.current_time() >= self._asked + AGAIN:
+            if self._held().keys == stale and trio.current_time() >= self._in_vain + AGAIN:
                 await self._find()
+                if self._held().keys == stale:
+                    self._in_vain = trio.current_time()
             return self._held().keys != stale
 
     def _due(self, found: Found) -> bool:
