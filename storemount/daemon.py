@@ -30,7 +30,7 @@ from storemount.answers import Answers
 from storemount.assembly import Mount, assemble
 from storemount.config import KIB, MountSettings, Places, private_folder
 from storemount.control import socket_path
-from storemount.errors import Denied, ExitCode, MissingStore, Refusal, StoreMountError
+from storemount.errors import Denied, ExitCode, Invalid, MissingStore, Refusal, StoreMountError
 from storemount.handshake import Handshake
 from storemount.logs import start_log
 from storemount.stores.base import ArtifactStore
@@ -81,6 +81,8 @@ def _refusal(error: StoreMountError, spec: StoreSpec) -> Refusal:
     where = f"store {spec.name!r} ({spec.path})"
     if isinstance(error, MissingStore):
         return Refusal(ExitCode.STORE_MISSING, f"{where}: {error}; create it, or mend the store's path")
+    if isinstance(error, Invalid):
+        return Refusal(ExitCode.BAD_CONFIGURATION, f"{where}: {error}")
     if isinstance(error, Denied):
         return Refusal(ExitCode.STORE_REFUSED, f"{where}: refused ({error}); check the credentials and what they allow")
     return Refusal(ExitCode.STORE_UNREACHABLE, f"{where}: no answer ({error}); check the endpoint and the network")

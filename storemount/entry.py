@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from storemount.stores.flavors import FLAVORS, Attribute
+from storemount.stores.flavors.spec import FILE
 from storemount.stores.uri import without_password
 
 REFERENCE = "env:"
@@ -70,6 +71,8 @@ class Entry:
     def _shown(self, name: str, value: str) -> str:
         attribute = self.attribute(name)
         if value.startswith(REFERENCE):
+            return value
+        if attribute is not None and attribute.secret and value.startswith(FILE):
             return value
         if attribute is None or attribute.secret:
             return HIDDEN

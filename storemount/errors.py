@@ -55,6 +55,12 @@ class Denied(StoreMountError):
     errno = errno.EACCES
 
 
+class Expired(Denied):
+    """The credentials have run out, or cannot be had at the moment. That is not a no: with fresh ones the same request goes through."""
+
+    transient = True
+
+
 class Forbidden(StoreMountError):
     """POSIX does not let this caller do this (not a matter of the store)."""
 
@@ -180,9 +186,9 @@ def may_pass(error: Exception | None) -> bool:
 def refused_for_good(error: Exception | None) -> bool:
     """Whether the store has said no to this very change, and trying again by itself would only ask the same again (S16).
 
-    A failure that nobody named, a missing bucket and a local disk's own trouble are not a no.
+    A failure that nobody named, a missing bucket, expired credentials and a local disk's own trouble are not a no.
     """
-    return isinstance(error, _NO)
+    return isinstance(error, _NO) and not isinstance(error, Expired)
 
 
 EIO = errno.EIO

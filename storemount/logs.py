@@ -26,3 +26,5 @@ def start_log(level: str, path: str | None) -> None:
     target = logging.FileHandler(path) if path else logging.StreamHandler(sys.stderr)
     target.setFormatter(OneLine())
     logging.basicConfig(level=level.upper(), handlers=[target], force=True)
+    # It warns with a traceback of what it raises besides, which `stores.credentials` tells in one line.
+    logging.getLogger("botocore.credentials").setLevel(logging.CRITICAL)

@@ -21,8 +21,9 @@ def translate(error: Exception, what: str) -> StoreMountError:
     # s3fs turns S3's answers into OSErrors, and keeps the answer as their cause.
     answer = error.__cause__ if isinstance(error.__cause__, ClientError) else error
     if isinstance(answer, ClientError):
-        status = int(answer.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-        return s3_error(what, str(answer.response.get("Error", {}).get("Code", "")), status)
+        told, meta = answer.response.get("Error", {}), answer.response.get("ResponseMetadata", {})
+        region = meta.get("HTTPHeaders", {}).get("x-amz-bucket-region") or told.get("Region", "")
+        return s3_error(what, str(told.get("Code", "")), int(meta.get("HTTPStatusCode", 0)), str(region))
     kind = next((kind for types, kind in _kinds() if isinstance(error, types)), Unavailable)
     return kind(f"{what}: {' '.join(str(error).split()) or type(error).__name__}")
 

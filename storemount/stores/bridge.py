@@ -9,6 +9,7 @@ the first call and is gone after `aclose`.
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Awaitable, Callable
 from typing import Any, ParamSpec, TypeVar
@@ -20,6 +21,8 @@ from storemount.errors import Unavailable
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+log = logging.getLogger(__name__)
 
 
 class AsyncioThread:
@@ -33,6 +36,7 @@ class AsyncioThread:
     def _running(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
+            self._loop.set_exception_handler(_tell)
             self._thread = threading.Thread(target=self._serve, args=(self._loop,), name=self._name, daemon=True)
             self._thread.start()
         return self._loop
@@ -61,6 +65,11 @@ class AsyncioThread:
         loop.call_soon_threadsafe(loop.stop)
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(thread.join)
+
+
+def _tell(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """One line for what failed in a task of the client's own (aiohttp leaves one when an upload is cut); our call tells how it ended."""
+    log.warning("%s: %r", context["message"], context.get("exception"))
 
 
 async def _awaited(function: Callable[P, Awaitable[R]], *args: P.args, **kwargs: P.kwargs) -> R:

@@ -1,10 +1,10 @@
-"""NativeStore: an S3 bucket through OpenDAL, whose requests run outside the interpreter's lock.
+"""NativeStore: a bucket through OpenDAL, whose requests run outside the interpreter's lock.
 
-What it is: the fast path of the protocol; each call is a blocking call of the client in a worker thread.
-What it is not: complete by itself. What OpenDAL cannot do goes to the same bucket through `S3Store`, which loads its client only then:
-keys that OpenDAL would rewrite (it drops empty segments, and spaces at both ends), pinned copies, bulk deletes, sweeping up after an
-unfinished upload, and writes on a condition (S9): OpenDAL does not tell which version a write made, and what is found there afterwards
-can be another's, which the next write over "our" version would destroy.
+What it is: the fast path of the protocol, for any service of OpenDAL; each call is a blocking call of the client in a worker thread.
+What it is not: particular to a service (`native_service`), or complete by itself. What OpenDAL cannot do goes to the same bucket through
+another client, which is loaded only then: keys that OpenDAL would rewrite (it drops empty segments, and spaces at both ends), pinned
+copies, bulk deletes, sweeping up after an unfinished upload, and writes on a condition (S9): OpenDAL does not tell which version a write
+made, and what is found there afterwards can be another's, which the next write over "our" version would destroy.
 Invariants:
 - No call holds the interpreter's lock while it waits for the network. OpenDAL's blocking listing would, so listings use its
   asynchronous interface.
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Sequence
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -24,20 +24,19 @@ import opendal
 import trio
 from opendal.layers import RetryLayer, TimeoutLayer
 
-from storemount.errors import Changed, Corrupt, Invalid, InvalidName, NotFound, StoreMountError, TimedOut
-from storemount.stores.base import Artifact, Child, Source, Traits
+from storemount.errors import Changed, InvalidName, NotFound, StoreMountError, TimedOut
+from storemount.stores.base import Artifact, Child, Source
 from storemount.stores.bridge import AsyncioThread
 from storemount.stores.budget import ByteBudget
 from storemount.stores.flat import FlatStore
-from storemount.stores.metadata import user_metadata, whole_seconds
+from storemount.stores.metadata import user_metadata
 from storemount.stores.native_errors import named
+from storemount.stores.native_service import Service
 from storemount.stores.parallel import for_each, resolve
 from storemount.stores.parts import CONCURRENT, SINGLE_PUT, UPLOAD_BYTES, in_memory, part_size, patience, ranges, read_part
-from storemount.stores.s3 import S3Store
-from storemount.stores.s3settings import S3Settings
 
 if TYPE_CHECKING:
-    from opendal.types import Entry, Metadata
+    from opendal.types import Entry
 
 R = TypeVar("R")
 
@@ -45,36 +44,36 @@ log = logging.getLogger(__name__)
 
 PAGE = 1000
 THREADS = 64
-FEW = 50
-"""Up to here deletes are single requests in parallel; above, bulk requests of the other client."""
 DELETES = 16
 
 
 class NativeStore(FlatStore):
-    """One bucket, or a prefix of it. `deadline` in seconds bounds every request, its retries included (S14)."""
+    """The root of `service`. `deadline` in seconds bounds every request, its retries included (S14). Raises Invalid for settings that
+    OpenDAL refuses."""
 
-    def __init__(self, settings: S3Settings, *, deadline: float) -> None:
-        self.uri = settings.uri
-        self.traits = Traits(engine="native", conditional=True, max_key_bytes=1024 - len(settings.root.encode()))
+    def __init__(self, service: Service, *, deadline: float) -> None:
+        self.uri = service.uri
+        self.traits = service.traits
+        self._service = service
         self._deadline = deadline
-        self._bare = _operator(settings)
+        self._bare = service.operator()
         self._operator = _bounded(self._bare, deadline * 0.3, 2, deadline)
         self._listings = self._operator.to_async_operator()
         self._asyncio = AsyncioThread("native-listings")
         self._uploads = ByteBudget(UPLOAD_BYTES)
-        self._botocore = S3Store(settings, deadline=deadline, uploads=self._uploads)
+        self._other = service.other(deadline=deadline, uploads=self._uploads)
         self._threads = trio.CapacityLimiter(THREADS)
 
     async def check(self) -> None:
         await self._first_row("")
 
     async def stat(self, key: str) -> Child:
-        if not _verbatim(key):
-            return await self._botocore.stat(key)
+        if not self._service.verbatim(key):
+            return await self._other.stat(key)
         return await resolve(key, self._head, self._is_directory)
 
-    async def _head(self, key: str, *, shield: bool = False) -> Artifact:
-        return _artifact(key, await self._run(key, partial(self._operator.stat, key), shield=shield))
+    async def _head(self, key: str, *, shield: bool = False) -> Artifact | None:
+        return self._service.artifact(key, await self._run(key, partial(self._operator.stat, key), shield=shield))
 
     async def _is_directory(self, key: str) -> bool:
         try:
@@ -85,36 +84,38 @@ class NativeStore(FlatStore):
         return True
 
     async def list(self, prefix: str, *, recursive: bool = False) -> AsyncGenerator[Sequence[Child], None]:
-        if not _verbatim(prefix):
-            async with aclosing(self._botocore.list(prefix, recursive=recursive)) as pages:
+        if not self._service.lists or not self._service.verbatim(prefix):
+            async with aclosing(self._other.list(prefix, recursive=recursive)) as pages:
                 async for page in pages:
                     yield page
             return
         lister = await self._ask(prefix, partial(self._listings.list, prefix, recursive=recursive))
-        while page := await self._ask(prefix, partial(_rows, lister, prefix, PAGE)):
+        row = partial(self._row, prefix=prefix)
+        while page := await self._ask(prefix, partial(_rows, lister, PAGE, row)):
             yield page
             if len(page) < PAGE:
                 return
 
     async def _first_row(self, prefix: str, *, shield: bool = False) -> Child | None:
         lister = await self._ask(prefix, partial(self._listings.list, prefix, limit=1), shield=shield)
-        rows = await self._ask(prefix, partial(_rows, lister, prefix, 1), shield=shield)
+        rows = await self._ask(prefix, partial(_rows, lister, 1, partial(self._row, prefix=prefix)), shield=shield)
         return rows[0] if rows else None
 
-    async def read(self, artifact: Artifact, start: int, stop: int) -> bytes:
-        if not _verbatim(artifact.key):
-            return await self._botocore.read(artifact, start, stop)
-        pinned = partial(self._operator.read, artifact.key, offset=start, size=stop - start, if_match=artifact.version)
+    async def read(self, artifact: Artifact, start: int, stop: int) -> bytes | bytearray | memoryview:
+        if not self._service.verbatim(artifact.key):
+            return await self._other.read(artifact, start, stop)
+        pinned = partial(self._operator.read, artifact.key, offset=start, size=stop - start, **self._service.pin(artifact))
         try:
             return await self._run(artifact.key, pinned, receiving=stop - start)
         except NotFound as error:
             raise Changed(artifact.key) from error
 
     async def write(self, key: str, source: Source, *, over: Artifact | None = None, absent: bool = False) -> Artifact:
-        if over is not None or absent or not _verbatim(key):
-            return await self._botocore.write(key, source, over=over, absent=absent)
+        directory = key.endswith("/")
+        if over is not None or absent or not self._service.verbatim(key) or (directory and not self._service.marks):
+            return await self._other.write(key, source, over=over, absent=absent)
         try:
-            if key.endswith("/"):
+            if directory:
                 return await self._mark(key)
             async with self._uploads.hold(in_memory(source)):
                 await (self._finish(partial(self._put, key, source)) if source.size <= SINGLE_PUT else self._upload(key, source))
@@ -122,12 +123,15 @@ class NativeStore(FlatStore):
             # The bucket is there (or this were MissingStore): what the server cannot find its way to is this name.
             raise InvalidName(f"{key}: the store takes no such name") from error
         try:
-            return await self._head(key, shield=True)
+            made = await self._head(key, shield=True)
         except NotFound as error:
             raise Changed(f"{key}: the object was removed as soon as it was written") from error
+        if made is None:
+            raise Changed(f"{key}: a directory came in the place of the object that was written")
+        return made
 
     async def _mark(self, key: str) -> Artifact:
-        with named(key):
+        with self._named(key):
             await self._finish(partial(self._operator.create_dir, key))
         row = await self._first_row(key, shield=True)
         if row is None or row.artifact is None:
@@ -136,7 +140,7 @@ class NativeStore(FlatStore):
 
     def _put(self, key: str, source: Source) -> None:
         data = read_part(source, 0, source.size)
-        with named(key):
+        with self._named(key):
             self._writing(source.size).write(key, data, user_metadata=user_metadata(source))
 
     async def _upload(self, key: str, source: Source) -> None:
@@ -157,21 +161,21 @@ class NativeStore(FlatStore):
                 log.warning("an unfinished upload of %s may be left in the store: %s", key, error)
 
     async def sweep(self, key: str) -> None:
-        await self._botocore.sweep(key)
+        await self._other.sweep(key)
 
     def _send_parts(self, key: str, source: Source) -> None:
         part = part_size(source.size)
         operator = self._writing(part * CONCURRENT)
-        with named(key):
+        with self._named(key):
             writer = operator.open(key, "wb", chunk=part, concurrent=CONCURRENT, user_metadata=user_metadata(source))
         for _, start, stop in ranges(source.size, part):
             trio.from_thread.check_cancelled()
             data = read_part(source, start, stop)
-            with named(key):
+            with self._named(key):
                 writer.write(data)
         trio.from_thread.check_cancelled()
         # Not a `with` block: only here, where all is written, may it be closed; a writer that is dropped publishes nothing.
-        with named(key):
+        with self._named(key):
             writer.close()
 
     def _writing(self, in_flight: int) -> opendal.Operator:
@@ -179,26 +183,36 @@ class NativeStore(FlatStore):
         return _bounded(self._bare, patience(in_flight, self._deadline * 0.45), 1, self._deadline)
 
     async def copy(self, artifact: Artifact, key: str) -> Artifact:
-        return await self._botocore.copy(artifact, key)
+        return await self._other.copy(artifact, key)
 
     async def delete(self, keys: Sequence[str]) -> None:
-        if len(keys) > FEW or not all(map(_verbatim, keys)):
-            await self._botocore.delete(keys)
+        if len(keys) > self._service.single_deletes or not all(map(self._service.verbatim, keys)):
+            await self._other.delete(keys)
         else:
             await for_each(keys, DELETES, self._delete_one)
 
     async def _delete_one(self, key: str) -> None:
         await self._run(key, partial(self._operator.delete, key))
 
+    def _row(self, entry: Entry, prefix: str) -> Child:
+        # The root's own marker is called "/".
+        name = entry.path[len(prefix) :] if entry.path != "/" else ""
+        if entry.metadata.etag is None:
+            return Child(name.removesuffix("/"), None)
+        return Child(name, self._service.artifact(prefix + name, entry.metadata))
+
     async def aclose(self) -> None:
-        await self._botocore.aclose()
+        await self._other.aclose()
         await self._asyncio.aclose()
+
+    def _named(self, what: str) -> AbstractContextManager[None]:
+        return named(what, self._service.answers)
 
     async def _run(self, key: str, call: Callable[[], R], *, receiving: int = 0, shield: bool = False) -> R:
         """`call` in a worker thread; when the deadline passes or the caller is cancelled, nobody waits for it any more."""
         limit = patience(receiving, self._deadline)
         try:
-            with trio.fail_after(limit, shield=shield), named(key):
+            with trio.fail_after(limit, shield=shield), self._named(key):
                 return await trio.to_thread.run_sync(call, abandon_on_cancel=True, limiter=self._threads)
         except trio.TooSlowError as error:
             raise TimedOut(f"{key}: no answer within {limit:g} s") from error
@@ -211,37 +225,10 @@ class NativeStore(FlatStore):
         """`call` on the asyncio loop, within the deadline."""
         what = prefix or self.uri
         try:
-            with trio.fail_after(self._deadline, shield=shield), named(what):
+            with trio.fail_after(self._deadline, shield=shield), self._named(what):
                 return await self._asyncio.run(call)
         except trio.TooSlowError as error:
             raise TimedOut(f"{what}: no answer within {self._deadline:g} s") from error
-
-
-def _verbatim(key: str) -> bool:
-    """Whether OpenDAL sends this key as it is: it strips spaces, drops empty segments, replaces what is not text, and resolves dots."""
-    if not key:
-        return True
-    segments = key.removesuffix("/").split("/")
-    return key == key.strip() and not any(segment in ("", ".", "..") for segment in segments) and _is_text(key)
-
-
-def _is_text(key: str) -> bool:
-    try:
-        key.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _operator(settings: S3Settings) -> opendal.Operator:
-    options = settings.native()
-    try:
-        return opendal.Operator("s3", **options)
-    except opendal.exceptions.ConfigInvalid as error:
-        if "region" in options:
-            raise Invalid(f"{settings.uri}: {str(error).partition('Context')[0].strip()}") from error
-    # botocore's default, where neither the user nor the environment names a region.
-    return opendal.Operator("s3", **options, region="us-east-1")
 
 
 def _bounded(operator: opendal.Operator, seconds: float, retries: int, deadline: float) -> opendal.Operator:
@@ -250,26 +237,11 @@ def _bounded(operator: opendal.Operator, seconds: float, retries: int, deadline:
     return operator.layer(TimeoutLayer(timeout=seconds, io_timeout=seconds)).layer(retry)
 
 
-def _artifact(key: str, metadata: Metadata) -> Artifact:
-    if metadata.etag is None or metadata.last_modified is None:
-        raise Corrupt(f"{key}: the store names no ETag")
-    return Artifact(key, metadata.etag, metadata.content_length, whole_seconds(metadata.last_modified))
-
-
-async def _rows(lister: AsyncIterable[Entry], prefix: str, most: int) -> list[Child]:
+async def _rows(lister: AsyncIterable[Entry], most: int, row: Callable[[Entry], Child]) -> list[Child]:
     """The next rows of a listing; fewer than `most` when it ends. Runs on the asyncio loop."""
     rows: list[Child] = []
     async for entry in lister:
-        rows.append(_child(entry, prefix))
+        rows.append(row(entry))
         if len(rows) == most:
             break
     return rows
-
-
-def _child(entry: Entry, prefix: str) -> Child:
-    metadata = entry.metadata
-    # The root's own marker is called "/".
-    name = entry.path[len(prefix) :] if entry.path != "/" else ""
-    if metadata.etag is None:
-        return Child(name.removesuffix("/"), None)
-    return Child(name, _artifact(prefix + name, metadata))

@@ -39,11 +39,12 @@ async def for_each(items: Iterable[T], limit: int, call: Callable[[T], Awaitable
         raise failures[0]
 
 
-async def resolve(key: str, head: Callable[[str], Awaitable[Artifact]], probe: Callable[[str], Awaitable[bool]]) -> Child:
-    """What has this key in a flat store, in one round trip: a directory when `probe` finds anything below it, else the file.
+async def resolve(key: str, head: Callable[[str], Awaitable[Artifact | None]], probe: Callable[[str], Awaitable[bool]]) -> Child:
+    """What has this key in a flat store, in one round trip: a directory when `probe` finds anything below it, or `head` an object that
+    stands for a directory (None); else the file.
 
     A failure of the probe counts first: it comes from a listing, which says more than a HEAD can (a missing bucket, an expired token)."""
-    found: list[Outcome[Artifact]] = []
+    found: list[Outcome[Artifact | None]] = []
 
     async def look() -> None:
         try:

@@ -11,6 +11,7 @@ from storemount.errors import (
     Changed,
     Corrupt,
     Denied,
+    Expired,
     Invalid,
     InvalidName,
     MissingStore,
@@ -36,9 +37,10 @@ _CODES: dict[str, type[StoreMountError]] = {
     "AccessDenied": Denied,
     "InvalidAccessKeyId": Denied,
     "SignatureDoesNotMatch": Denied,
-    "ExpiredToken": Denied,
-    "InvalidToken": Denied,
-    "TokenRefreshRequired": Denied,
+    "ExpiredToken": Expired,
+    "ExpiredTokenException": Expired,
+    "InvalidToken": Expired,
+    "TokenRefreshRequired": Expired,
     "RequestTimeTooSkewed": Denied,
     "PreconditionFailed": Changed,
     "ConditionalRequestConflict": Unavailable,
@@ -64,11 +66,14 @@ _STATUSES: dict[int, type[StoreMountError]] = {
 }
 _STATUSES |= {507: NoSpace}
 _ELSEWHERE = {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "301", "307"}
+_REMEDY = "the credentials have expired; renew them where this store takes them from, or mount it again with new ones"
 
 
-def s3_error(what: str, code: str, status: int) -> StoreMountError:
-    """The failure that an S3 error document (or, without one, its HTTP status) stands for; `what` is the key, or what was asked."""
+def s3_error(what: str, code: str, status: int, region: str = "") -> StoreMountError:
+    """The failure that an S3 error document (or, without one, its HTTP status) stands for; `what` is the key, or what was asked.
+    `region` is the one that the answer names as the bucket's."""
     if code in _ELSEWHERE or status in (301, 307):
-        return Invalid(f"{what}: the bucket is in another region; set the attribute region ({code or status})")
+        where = f"in the region {region}; set the attribute region={region}" if region else "in another region; set the attribute region"
+        return Invalid(f"{what}: the bucket is {where} ({code or status})")
     kind = _CODES.get(code) or _STATUSES.get(status) or (Unavailable if status >= 500 else Invalid)
-    return kind(f"{what}: {code or status}")
+    return kind(f"{what}: {_REMEDY} ({code})" if kind is Expired else f"{what}: {code or status}")

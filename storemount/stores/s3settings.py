@@ -8,8 +8,11 @@ Invariants: frozen. `beyond_native` names everything given that the native engin
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
+
+from storemount.stores.credentials import Keys
 
 _CLIENT = {"endpoint_url": "endpoint", "region_name": "region"}
 _CREDENTIALS = {"aws_access_key_id": "access_key_id", "aws_secret_access_key": "secret_access_key", "aws_session_token": "session_token"}
@@ -21,6 +24,11 @@ _ADDITIONAL = {
 _ADDITIONAL |= {"StorageClass": "default_storage_class"}
 S3_OBJECTS = ("client_kwargs", "config_kwargs", "s3_additional_kwargs")
 """The attributes that are JSON objects."""
+
+AUTHORITIES = ("AWS_CA_BUNDLE", "SSL_CERT_FILE")
+"""Variables that name a file of the certificates to trust: botocore knows the first of them, OpenDAL the second."""
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 _TUNING = {"connect_timeout", "read_timeout", "retries", "max_pool_connections", "tcp_keepalive", "s3", "signature_version"}
 
@@ -39,13 +47,37 @@ class S3Settings:
     client_kwargs: Mapping[str, Any] = field(default_factory=dict, repr=False)
     config_kwargs: Mapping[str, Any] = field(default_factory=dict)
     s3_additional_kwargs: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    authorities: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, path: str, attributes: Mapping[str, str], objects: Mapping[str, Mapping[str, Any]]) -> S3Settings:
-        """From a valid path and attributes; `objects` are the parsed ones of `S3_OBJECTS`."""
+    def of(
+        cls, path: str, attributes: Mapping[str, str], objects: Mapping[str, Mapping[str, Any]], environ: Mapping[str, str] = NOTHING
+    ) -> S3Settings:
+        """From a valid path and attributes; `objects` are the parsed ones of `S3_OBJECTS`. Whom to trust can stand in `environ`."""
         bucket, _, prefix = path.removeprefix("s3://").partition("/")
         key, secret, token, endpoint, region = (attributes.get(name) or None for name in ("key", "secret", "token", "endpoint", "region"))
-        return cls(bucket, prefix, key, secret, token, endpoint, region, *(objects[name] for name in S3_OBJECTS))
+        authorities = {name: environ[name] for name in AUTHORITIES if environ.get(name)}
+        given = {name: objects[name] for name in S3_OBJECTS}
+        return cls(bucket, prefix, key, secret, token, endpoint, region, authorities=authorities, **given)
+
+    def signed(self, keys: Keys | None) -> S3Settings:
+        """These settings with keys, and with their region and endpoint where none is given here."""
+        if keys is None:
+            return self
+        endpoint = self.endpoint or (None if "endpoint_url" in self.client_kwargs else keys.endpoint)
+        region = self.region or (None if "region_name" in self.client_kwargs else keys.region)
+        return replace(self, key=keys.key, secret=keys.secret, token=keys.token, endpoint=endpoint, region=region)
+
+    @property
+    def given_keys(self) -> dict[str, str]:
+        """Those among key, secret and token that the attributes have."""
+        inner = {"key": "aws_access_key_id", "secret": "aws_secret_access_key", "token": "aws_session_token"}
+        outer = {"key": self.key, "secret": self.secret, "token": self.token}
+        return {name: str(value) for name in outer if (value := outer[name] or self.client_kwargs.get(inner[name]))}
+
+    @property
+    def _encrypted(self) -> bool:
+        return not str(self.endpoint or self.client_kwargs.get("endpoint_url", "")).startswith("http://")
 
     @property
     def uri(self) -> str:
@@ -63,6 +95,8 @@ class S3Settings:
         foreign += [f"s3_additional_kwargs.{name}" for name in self.s3_additional_kwargs if name not in _ADDITIONAL]
         if self.config_kwargs.get("signature_version", "s3v4") != "s3v4":
             foreign.append("config_kwargs.signature_version")
+        if "AWS_CA_BUNDLE" in self.authorities and self._encrypted:
+            foreign.append("the variable AWS_CA_BUNDLE")
         foreign += [f"config_kwargs.s3.{name}" for name in self.config_kwargs.get("s3", {}) if name != "addressing_style"]
         if self.prefix != self.prefix.strip():
             foreign.append("a prefix with spaces at its ends")
@@ -85,6 +119,9 @@ class S3Settings:
             client.setdefault("region_name", self.region)
         if self.endpoint:
             client.setdefault("endpoint_url", self.endpoint)
+        # botocore reads AWS_CA_BUNDLE itself.
+        if self.authorities and "AWS_CA_BUNDLE" not in self.authorities:
+            client.setdefault("verify", self.authorities["SSL_CERT_FILE"])
         credentials = {"key": self.key, "secret": self.secret, "token": self.token}
         options = {
             "client_kwargs": client,

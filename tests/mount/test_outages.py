@@ -32,6 +32,7 @@ FAULTS: dict[str, Treatment | None] = {
     "broken": refusal("500 Internal Server Error", "InternalError"),
     "garbage": garbage,
 }
+RANGED = os.urandom(2 << 20)
 ANY = r"WARNING storemount\."
 """During an outage the log warns; it has no traceback."""
 
@@ -43,14 +44,15 @@ def strike(proxy: Proxy, fault: str) -> None:
 
 @pytest.fixture(params=REMOTE)
 def mount(request: pytest.FixtureRequest, bucket: BucketClient, proxy: Proxy, storemount: Storemount) -> Iterator[Mount]:
-    """A mounted bucket behind the proxy: `known` has been read, `d/unread` has not, `unlisted/` has not been looked into."""
+    """A mounted bucket behind the proxy: `known` has been read, what is in `d` has not, `unlisted/` has not been looked into."""
     bucket.put("known", b"was read before")
     bucket.put("d/unread", b"was not")
+    bucket.put("d/ranged", RANGED)
     bucket.put("unlisted/file", b"x")
     with mounted(bucket_mount(storemount, request.param, bucket, OPTIONS, {"endpoint": proxy.endpoint})) as running, running.watched(90):
         running.expect(ANY)
         assert sorted(os.listdir(running.point)) == ["d", "known", "unlisted"]
-        assert os.listdir(running.point / "d") == ["unread"]
+        assert sorted(os.listdir(running.point / "d")) == ["ranged", "unread"]
         assert (running.point / "known").read_bytes() == b"was read before"
         yield running
 
@@ -93,6 +95,34 @@ def test_S14_an_outage(mount: Mount, bucket: BucketClient, proxy: Proxy, fault: 
     synced(point)
     assert bucket.get("new") == b"written meanwhile"
     assert bucket.get("known") == b"was read before, and added to"
+
+
+def test_S14_expired_credentials_that_become_good_again(mount: Mount, bucket: BucketClient, proxy: Proxy, storemount: Storemount) -> None:
+    """An expired token is not a no: what is here goes on, the rest says EACCES within the deadline, and all arrives without a `retry`."""
+    point = mount.point
+    proxy.become(refusal("400 Bad Request", "ExpiredToken"))
+    assert (point / "known").read_bytes() == b"was read before"
+    (point / "new").write_bytes(b"written meanwhile")
+    assert (point / "new").read_bytes() == b"written meanwhile"
+    questions = (
+        (point / "d/unread").read_bytes,
+        lambda: os.listdir(point / "unlisted"),
+        lambda: (point / "unlisted/file").stat(),
+        lambda: synced(point / "new"),
+    )
+    with ThreadPoolExecutor(len(questions)) as pool:
+        for number, seconds in pool.map(failure, questions):
+            assert number == errno.EACCES
+            assert seconds < DEADLINE + SLACK
+    (point / "known").unlink()
+    status = mount.status()
+    assert status["refused"] == 0 and status["pending"] == 2
+    assert "new: the credentials have expired; renew them where this store takes them from" in storemount.must("status", str(point))
+    proxy.become(proxy.forward)
+    assert eventually(lambda: mount.status()["pending"] == 0, 20)
+    assert bucket.get("new") == b"written meanwhile"
+    assert set(bucket.list()) == {"new", "d/ranged", "d/unread", "unlisted/file"}
+    assert (point / "d/unread").read_bytes() == b"was not"
 
 
 def test_S3_refused_credentials_are_no_empty_directory(mount: Mount, proxy: Proxy) -> None:
@@ -154,3 +184,47 @@ def test_S8_unmount_during_an_outage_names_what_is_left(kind: str, bucket: Bucke
     kept = [path for path in (storemount.home / "state").rglob("*") if path.is_file() and b"must not be lost" in path.read_bytes()]
     assert kept
     assert set(bucket.list()) == {"first"}
+
+
+def test_S7_a_server_that_slows_down_takes_everything_in_the_end(mount: Mount, bucket: BucketClient, proxy: Proxy) -> None:
+    """Throttling is no error of the program that writes: its close says nothing, and its fsync waits when the server has had enough."""
+    slow = refusal("503 Slow Down", "SlowDown")
+    asked = threading.Event()
+
+    def throttle(connection: socket.socket) -> None:
+        asked.set()
+        slow(connection)
+
+    proxy.become(throttle)
+    for number in range(20):
+        (mount.point / f"file-{number}").write_bytes(b"data %d" % number)
+    assert asked.wait(10)
+    proxy.become(proxy.forward)
+    assert eventually(lambda: failure(lambda: synced(mount.point))[0] is None, 20)
+    assert {key: bucket.get(key) for key in bucket.list() if key.startswith("file-")} == {f"file-{n}": b"data %d" % n for n in range(20)}
+
+
+def test_S14_a_server_that_is_started_again_under_traffic(mount: Mount, bucket: BucketClient, proxy: Proxy) -> None:
+    """What its clients see of it: a listing, a ranged read and a large upload are cut, connections are refused for a while, and the
+    server that comes back knows nothing of the upload that was begun."""
+    data = os.urandom(1 << 20) * 60
+    (mount.point / "large").write_bytes(data)
+    assert eventually(lambda: bucket.uploads() == ["large"], 10)
+    proxy.become(silence)
+    before = proxy.connections
+    with open(mount.point / "d/ranged", "rb", buffering=0) as ranged, ThreadPoolExecutor(2) as pool:
+        questions = (lambda: os.pread(ranged.fileno(), 4096, 1 << 20), lambda: os.listdir(mount.point / "unlisted"))
+        answers = pool.map(failure, questions)
+        assert eventually(lambda: proxy.connections >= before + 3, DEADLINE)
+        proxy.refuse()
+        bucket.forget_uploads()
+        for number, seconds in [*answers, failure(lambda: synced(mount.point / "large"))]:
+            assert number in GONE
+            assert seconds < DEADLINE + SLACK
+        assert "large" not in bucket.list()
+        proxy.become(proxy.forward)
+        assert eventually(lambda: failure(lambda: synced(mount.point / "large"))[0] is None, 30)
+        assert os.pread(ranged.fileno(), 4096, 1 << 20) == RANGED[1 << 20 :][:4096]
+    assert bucket.get("large") == data
+    assert eventually(lambda: bucket.uploads() == [], 10)
+    assert os.listdir(mount.point / "unlisted") == ["file"]

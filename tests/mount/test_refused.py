@@ -20,7 +20,7 @@ from tests.support.faults import refusal
 from tests.support.mounting import REMOTE, STORES, Mount, bucket_mount, mount_of, mounted
 from tests.support.outside import Bucket, Outside
 from tests.support.proxy import Proxy
-from tests.support.servers import BucketClient
+from tests.support.servers import BucketClient, guarded_moto_server, permit
 from tests.support.waiting import eventually
 
 DATA = os.urandom(300_000)
@@ -221,3 +221,30 @@ def test_S7_write_through_tells_the_close_itself(trouble: Trouble) -> None:
         assert trouble.file.read_bytes() == DATA
         trouble.end()
         trouble.file.unlink()
+
+
+def test_S16_credentials_that_may_only_read(storemount: Storemount) -> None:
+    """A write is refused at its fsync, its bytes are kept, and a retry takes them up when the policy has changed.
+
+    By one engine: moto computes another signature than OpenDAL for a listing."""
+    with guarded_moto_server() as server, server.client("read-only") as bucket:
+        bucket.create().put("there", b"can be read")
+        permit(server, "s3:Get*", "s3:List*")
+        mount = bucket_mount(storemount, "s3-fsspec", bucket, OPTIONS)
+        mount.expect(r"WARNING storemount\.verbs")
+        mount.expect("put of 'new' was refused")
+        with mounted(mount):
+            assert (mount.point / "there").read_bytes() == b"can be read"
+            assert write(mount.point / "new", DATA) is None
+            assert sync(mount.point / "new") == errno.EACCES
+            assert mount.status()["refused"] == 1
+            assert (mount.point / "new").read_bytes() == DATA
+            permit(server, "s3:*")
+            storemount.must("retry", "--all")
+            storemount.must("flush", str(mount.point))
+        assert bucket.get("new") == DATA
+
+
+def test_a_write_to_a_read_only_mount(storemount: Storemount, bucket: BucketClient) -> None:
+    with mounted(bucket_mount(storemount, "s3-native", bucket, (*OPTIONS, "--read-only"))) as mount:
+        assert code_of(lambda: (mount.point / "new").write_bytes(b"")) == errno.EROFS

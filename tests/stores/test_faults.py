@@ -12,6 +12,7 @@ from storemount.errors import (
     Changed,
     Corrupt,
     Denied,
+    Expired,
     Invalid,
     InvalidName,
     MissingStore,
@@ -24,7 +25,19 @@ from storemount.errors import (
 from storemount.stores.base import Artifact, ArtifactStore
 from storemount.stores.flavors import StoreSpec, open_store
 from tests.stores.conftest import ENGINES, SourceMaker, s3_store
-from tests.support.faults import Treatment, answer, faulty_server, garbage, refusal, refused_address, reset, silence
+from tests.support.faults import (
+    Treatment,
+    answer,
+    error,
+    faulty_server,
+    garbage,
+    refusal,
+    refused_address,
+    reset,
+    response,
+    scripted,
+    silence,
+)
 from tests.support.servers import REGION, S3Server, guarded_moto_server, moto_server
 
 ARTIFACT = Artifact("key", '"e"', 5, 0)
@@ -115,7 +128,7 @@ async def test_s14_a_store_that_is_down_is_unreachable(engine: str, source: Sour
         pytest.param(refusal("500 Internal Server Error", "InternalError"), Unavailable, id="internal-error"),
         pytest.param(reset, Unavailable, id="reset"),
         pytest.param(refusal("403 Forbidden", "AccessDenied"), Denied, id="access-denied"),
-        pytest.param(refusal("400 Bad Request", "ExpiredToken"), Denied, id="expired-token"),
+        pytest.param(refusal("400 Bad Request", "ExpiredToken"), Expired, id="expired-token"),
         pytest.param(refusal("400 Bad Request", "QuotaExceeded"), NoSpace, id="quota"),
     ],
 )
@@ -192,6 +205,16 @@ async def test_s3_nonsense_is_never_an_absent_file(engine: str, treat: Treatment
             found = await failures(store, source, "stat", "list", "read")
     assert len(found) == 3
     assert all(isinstance(error, (Unavailable, Corrupt)) for error in found.values()), kinds(found)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_the_region_that_a_bucket_is_in_is_named(engine: str) -> None:
+    body = error("AuthorizationHeaderMalformed").replace(b"</Message>", b"</Message><Region>eu-central-1</Region>")
+    told = response("400 Bad Request", body).replace(b"Content-Type", b"x-amz-bucket-region: eu-central-1\r\nContent-Type")
+    with faulty_server(scripted(lambda head: told)) as endpoint:
+        async with opened(endpoint, engine, 6.0) as store:
+            with pytest.raises(Invalid, match="the bucket is in the region eu-central-1; set the attribute region=eu-central-1"):
+                await store.check()
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -26,7 +26,6 @@ import botocore.exceptions
 import botocore.session
 
 REGION = "us-east-1"
-_POLICY = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}
 
 
 @dataclass(frozen=True)
@@ -75,10 +74,22 @@ def guarded_moto_server() -> Iterator[S3Server]:
         _allow(server, 3)
         iam = _client(server, "iam")
         iam.create_user(UserName="tester")
-        iam.put_user_policy(UserName="tester", PolicyName="all-of-s3", PolicyDocument=json.dumps(_POLICY))
+        iam.put_user_policy(UserName="tester", PolicyName="s3", PolicyDocument=_policy("s3:*"))
         made = iam.create_access_key(UserName="tester")["AccessKey"]
         iam.close()
         yield S3Server(server.endpoint, made["AccessKeyId"], made["SecretAccessKey"], server.process)
+
+
+def permit(server: S3Server, *actions: str) -> None:
+    """Change what the credentials of a guarded server allow. Nobody else may ask it anything meanwhile."""
+    _allow(server, 1)
+    iam = _client(server, "iam")
+    iam.put_user_policy(UserName="tester", PolicyName="s3", PolicyDocument=_policy(*actions))
+    iam.close()
+
+
+def _policy(*actions: str) -> str:
+    return json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": list(actions), "Resource": "*"}]})
 
 
 def _announced(log: IO[str]) -> str:
@@ -181,3 +192,8 @@ class BucketClient:
     def uploads(self) -> list[str]:
         """Keys of the multipart uploads that nobody finished or aborted."""
         return [upload["Key"] for upload in self._s3.list_multipart_uploads(Bucket=self.name).get("Uploads", ())]
+
+    def forget_uploads(self) -> None:
+        """No multipart upload is known any more, as in a server that was started again with an empty memory."""
+        for upload in self._s3.list_multipart_uploads(Bucket=self.name).get("Uploads", ()):
+            self.abort(upload["Key"], upload["UploadId"])

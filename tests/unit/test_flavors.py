@@ -84,6 +84,9 @@ def test_secrets_are_not_in_the_repr() -> None:
         (spec("s3", "s3://bucket", client_kwargs="{" + SECRET), "client_kwargs is not JSON"),
         (spec("s3", "s3://bucket", client_kwargs="[1]"), "not a JSON object"),
         (spec("s3", "s3://bucket", key="k"), "key and secret belong together"),
+        (spec("s3", "s3://bucket", key="k", secret="s", profile="p"), "keep one of them"),
+        (spec("s3", "s3://bucket", key="file:relative", secret="s"), "write file:/the/path"),
+        (spec("s3", "s3://bucket", key="file:///somewhere", secret="s"), "write file:/the/path"),
         (spec("s3", "s3://bucket", endpoint="localhost:9000"), "write http://host:port"),
         (spec("s3", "s3://bucket", endpoint="http://a", client_kwargs='{"endpoint_url": "http://b"}'), "differ"),
         (spec("custom", "/tmp"), "for a folder, use the flavor local"),
@@ -111,12 +114,23 @@ def test_the_native_engine_refuses_what_it_would_ignore() -> None:
     assert "client_kwargs.verify, s3_additional_kwargs.RequestPayer" in refusal(wrong, "native")
 
 
-async def test_auto_takes_the_engine_that_knows_everything_asked() -> None:
+async def test_auto_takes_the_engine_that_knows_everything_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_CA_BUNDLE", raising=False)
     plain = open_store(spec("s3", "s3://bucket", key="k", secret="s", region="us-east-1"))
     special = open_store(spec("s3", "s3://bucket", key="k", secret="s", client_kwargs='{"verify": false}'))
     assert (plain.traits.engine, special.traits.engine) == ("native", "fsspec")
     await plain.aclose()
     await special.aclose()
+
+
+async def test_a_bundle_of_certificates_that_only_botocore_reads_chooses_its_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_CA_BUNDLE", "/etc/ssl/ours.pem")
+    keys = {"key": "k", "secret": "s", "region": "us-east-1"}
+    for endpoint, engine in (("https://127.0.0.1:1", "fsspec"), ("http://127.0.0.1:1", "native")):
+        store = open_store(spec("s3", "s3://bucket", endpoint=endpoint, **keys))
+        assert store.traits.engine == engine
+        await store.aclose()
+    assert "the variable AWS_CA_BUNDLE" in refusal(spec("s3", "s3://bucket", **keys), "native")
 
 
 def test_a_protocol_whose_package_is_missing_says_what_to_install() -> None:

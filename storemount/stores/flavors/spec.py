@@ -17,6 +17,9 @@ from storemount.stores.base import ArtifactStore
 
 AUTO, NATIVE, FSSPEC, LOCAL, MEMORY = "auto", "native", "fsspec", "local", "memory"
 
+FILE = "file:"
+"""How the value of a secret attribute begins that is the path of a file which has it, where the flavor reads such files."""
+
 
 @dataclass(frozen=True, slots=True)
 class Attribute:
