@@ -90,12 +90,16 @@ def azure_error(what: str, code: str, status: int) -> StoreMountError:
 
 def translate(error: Exception, what: str) -> StoreMountError:
     """The named failure for an exception of the client library; `what` is the key it was about."""
-    from azure.core.exceptions import HttpResponseError
+    from aiohttp import ClientConnectorError
+    from azure.core.exceptions import HttpResponseError, ServiceRequestError
 
-    if isinstance(error, HttpResponseError) and error.status_code:
+    if isinstance(error, HttpResponseError) and (error.status_code or 0) >= 300:
         # Its own attribute of this name is set by azure-storage-blob; an answer in another form has none.
         code = getattr(error, "error_code", None) or ""
-        return azure_error(what, str(getattr(code, "value", code)), error.status_code)
+        return azure_error(what, str(getattr(code, "value", code)), error.status_code or 0)
+    if isinstance(error, ServiceRequestError) and isinstance(error.inner_exception, ClientConnectorError):
+        # Of this library's types this one stands for every broken connection.
+        return Unreachable(f"{what}: {_line(error)}")
     kind = next((kind for types, kind in _kinds() if isinstance(error, types)), Unavailable)
     return kind(f"{what}: {_line(error)}")
 
@@ -109,8 +113,7 @@ def _kinds() -> list[tuple[tuple[type[BaseException], ...], type[StoreMountError
         ((UnicodeError,), InvalidName),
         ((azure.ClientAuthenticationError,), Denied),
         ((azure.ServiceRequestTimeoutError, azure.ServiceResponseTimeoutError, TimeoutError), TimedOut),
-        ((azure.IncompleteReadError, azure.DecodeError, aiohttp.ClientPayloadError), Corrupt),
-        ((azure.ServiceRequestError,), Unreachable),
+        ((azure.HttpResponseError, azure.IncompleteReadError, aiohttp.ClientPayloadError, ValueError), Corrupt),
     ]
 
 

@@ -155,7 +155,7 @@ async def unfinished(store: ArtifactStore, container: ContainerView, key: str, b
                     await store.write(key, big)
 
             nursery.start_soon(write)
-            with trio.move_on_after(1):
+            with trio.fail_after(30):
                 while not await trio.to_thread.run_sync(container.blocks, key):
                     pass
             sent.set()
