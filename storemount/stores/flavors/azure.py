@@ -15,6 +15,7 @@ import re
 from storemount.stores.azuresettings import CREDENTIALS, SCHEMES, AzureSettings, Place, account_of, connection_parts
 from storemount.stores.base import ArtifactStore
 from storemount.stores.flavors.spec import FSSPEC, NATIVE, Attribute, Flavor, StoreSpec, bucket_path, refusal
+from storemount.stores.uri import scheme_of
 
 _ATTRIBUTES = (
     Attribute("account_name", "name of the storage account"),
@@ -31,9 +32,7 @@ _FORM = "write abfs://container/folder, or abfs://container@account.dfs.core.win
 
 
 def _check(spec: StoreSpec) -> str:
-    path = spec.path.strip()
-    scheme = path.partition("://")[0] + "://"
-    whole = bucket_path(spec, scheme)
+    whole = bucket_path(spec, scheme_of(spec.path.strip()))
     place = Place.of(whole)
     if not _CONTAINER.fullmatch(place.container):
         # Not repeated: what stands before an @ elsewhere is a password.
