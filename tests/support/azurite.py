@@ -149,6 +149,11 @@ class ContainerView:
         """Every blob below `prefix` with its size, markers included."""
         return {blob.name: int(blob.size) for blob in self._client.list_blobs(name_starts_with=prefix)}
 
+    def marked(self) -> set[str]:
+        """Every blob; the name of one that stands for a directory ends in a slash."""
+        blobs = self._client.list_blobs(include=["metadata"])
+        return {blob.name + ("/" if (blob.metadata or {}).get("hdi_isfolder") == "true" else "") for blob in blobs}
+
     def blocks(self, key: str) -> int:
         """How many blocks of a blob were sent and not committed; 0 when nothing of it is there."""
         try:
