@@ -108,6 +108,12 @@ class ContainerView:
     def __exit__(self, *_: object) -> None:
         self._client.close()
 
+    def trust(self, certificate: Path) -> ContainerView:
+        """Speak TLS with a server that has this certificate."""
+        credential = {"account_name": ACCOUNT, "account_key": self.server.key}
+        self._client = ContainerClient(self.server.endpoint, self.name, credential=credential, connection_verify=str(certificate))
+        return self
+
     @property
     def uri(self) -> str:
         return f"abfs://{self.name}"
