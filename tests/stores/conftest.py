@@ -11,13 +11,16 @@ from typing import Protocol
 
 import pytest
 
+from storemount.stores.azurenames import is_holdable
 from storemount.stores.base import ArtifactStore, Source
 from storemount.stores.flavors import StoreSpec, open_store
 from storemount.stores.memory import MemoryStore
+from tests.support.azurite import AzureServer, ContainerView, azurite
 from tests.support.servers import BucketClient, S3Server, moto_server
 
 ENGINES = ["native", "fsspec"]
-FLAT = ["memory", *ENGINES]
+AZURE = ["azure-native", "azure-fsspec"]
+FLAT = ["memory", *ENGINES, *AZURE]
 SUBJECTS = [*FLAT, "local", "custom"]
 
 _numbers = itertools.count(1)
@@ -100,6 +103,14 @@ class Subject:
     def bucket(self) -> BucketClient | None:
         return self.outside if isinstance(self.outside, BucketClient) else None
 
+    @property
+    def azure(self) -> bool:
+        return self.name in AZURE
+
+    def holds(self, key: str) -> bool:
+        """Whether the service behind this store can have such a key."""
+        return not self.azure or is_holdable(key)
+
 
 @pytest.fixture(autouse=True)
 def no_instance_metadata(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,6 +136,24 @@ def bucket(s3_server: S3Server) -> Iterator[BucketClient]:
         client.remove()
 
 
+@pytest.fixture(scope="session")
+def azure_server() -> Iterator[AzureServer]:
+    with azurite() as server:
+        yield server
+
+
+@pytest.fixture
+def container(azure_server: AzureServer) -> Iterator[ContainerView]:
+    """A fresh, empty container, removed afterwards."""
+    with azure_server.client(f"container-{os.getpid()}-{next(_numbers)}") as client:
+        yield client.create()
+        client.remove()
+
+
+def azure_store(server: AzureServer, path: str, engine: str, *, deadline: float = 10.0) -> ArtifactStore:
+    return open_store(StoreSpec("test", "azure", path, server.attributes()), engine=engine, deadline=deadline)
+
+
 def s3_store(server: S3Server, path: str, engine: str, *, deadline: float = 10.0) -> ArtifactStore:
     return open_store(StoreSpec("test", "s3", path, server.attributes()), engine=engine, deadline=deadline)
 
@@ -136,6 +165,9 @@ def make_subject(name: str, request: pytest.FixtureRequest) -> Subject:
     if name in ENGINES:
         bucket: BucketClient = request.getfixturevalue("bucket")
         return Subject(name, s3_store(bucket.server, bucket.uri, name), bucket)
+    if name in AZURE:
+        container: ContainerView = request.getfixturevalue("container")
+        return Subject(name, azure_store(container.server, container.uri, name.removeprefix("azure-")), container)
     root: Path = request.getfixturevalue("tmp_path") / "root"
     root.mkdir()
     flavor, path = ("local", str(root)) if name == "local" else ("custom", f"file://{root}")
@@ -161,6 +193,14 @@ async def flat(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
 @pytest.fixture(params=ENGINES)
 async def s3(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
     """Each S3 engine, on an empty bucket."""
+    made = make_subject(request.param, request)
+    yield made
+    await made.store.aclose()
+
+
+@pytest.fixture(params=AZURE)
+async def azure(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
+    """Each Azure engine, on an empty container."""
     made = make_subject(request.param, request)
     yield made
     await made.store.aclose()
