@@ -1,0 +1,399 @@
+"""GcsStore: a bucket of Google Cloud Storage through gcsfs's session, one request of the JSON interface at a time.
+
+What it is: the fsspec engine of the gcp flavor, and the calls that the native engine lacks.
+What it is not: gcsfs's file system interface, which hides markers, caches listings, cannot pin a generation and tries six times; its
+session and its addresses are what is used.
+Invariants: gcsfs is imported and a connection made with the first request, not before. Every key is sent as it is. A version is a
+generation, and the server itself holds every read, copy and condition (S9) to it. What is larger than one request goes up in a resumable
+session, which nobody can see or list, and which is cancelled when `write` fails; one that a killed process left ends by itself in a week.
+The interface is described at https://cloud.google.com/storage/docs/json_api/v1.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import trio
+
+from storemount.errors import AlreadyExists, Changed, Corrupt, Denied, MissingStore, NotFound, StoreMountError, TimedOut, Unavailable
+from storemount.stores.base import Artifact, Child, Source, Traits
+from storemount.stores.bridge import AsyncioThread
+from storemount.stores.budget import ByteBudget
+from storemount.stores.conditions import Condition
+from storemount.stores.flat import FlatStore
+from storemount.stores.gcsbatch import BATCH, batch_body, outcomes
+from storemount.stores.gcscredentials import GcsCredentials
+from storemount.stores.gcserrors import answered, named
+from storemount.stores.gcsmetadata import gcs_metadata
+from storemount.stores.gcssettings import GcsSettings
+from storemount.stores.metadata import whole_seconds
+from storemount.stores.parallel import for_each, resolve
+from storemount.stores.parts import CONCURRENT, SINGLE_PUT, UPLOAD_BYTES, patience, read_part
+
+log = logging.getLogger(__name__)
+
+PART = SINGLE_PUT
+"""Bytes of one request of a resumable session; a multiple of 256 KiB."""
+
+ATTEMPTS = 3
+ROW = "name,generation,size,updated"
+CANCELLED = 499
+INCOMPLETE = 308
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the server said."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+
+    def json(self, what: str) -> dict[str, Any]:
+        """Raises Corrupt when it is no JSON object."""
+        try:
+            told = json.loads(self.body)
+        except ValueError as error:
+            raise Corrupt(f"{what}: the answer is not JSON") from error
+        if not isinstance(told, dict):
+            raise Corrupt(f"{what}: the answer is not an object")
+        return told
+
+
+class GcsStore(FlatStore):
+    """One bucket, or a prefix of it. `deadline` in seconds bounds every request, its retries included (S14). `uploads` may be shared."""
+
+    def __init__(
+        self, settings: GcsSettings, *, deadline: float, uploads: ByteBudget | None = None, credentials: GcsCredentials | None = None
+    ) -> None:
+        self.uri = settings.uri
+        self.traits = Traits(engine="fsspec", conditional=True, max_key_bytes=1024 - len(settings.root.encode()))
+        self._settings = settings
+        self._deadline = deadline
+        self._credentials = credentials or GcsCredentials(settings.token, seconds=deadline * 0.3)
+        self._asyncio = AsyncioThread("gcs-requests")
+        self._uploads = uploads or ByteBudget(UPLOAD_BYTES)
+        self._objects = f"{settings.endpoint}/storage/v1/b/{settings.bucket}/o"
+        self._inserts = f"{settings.endpoint}/upload/storage/v1/b/{settings.bucket}/o"
+        self._gcsfs: Any = None
+
+    async def check(self) -> None:
+        await self._listing("", prefix=self._settings.root, maxResults="1")
+
+    async def stat(self, key: str) -> Child:
+        return await resolve(key, self._head, self._is_directory)
+
+    async def _head(self, key: str) -> Artifact:
+        return _artifact(key, (await self._ask(key, "GET", self._object(key), fields=ROW)).json(key))
+
+    async def _is_directory(self, key: str) -> bool:
+        told = await self._listing(key, prefix=self._full(key) + "/", maxResults="1", fields="items(name)")
+        return bool(told.get("items"))
+
+    async def list(self, prefix: str, *, recursive: bool = False) -> AsyncGenerator[Sequence[Child], None]:
+        asked = {"prefix": self._full(prefix), "fields": f"items({ROW}),prefixes,nextPageToken", "maxResults": "1000"}
+        if not recursive:
+            asked["delimiter"] = "/"
+        while True:
+            told = await self._listing(prefix, **asked)
+            if rows := _rows(told, prefix, len(asked["prefix"])):
+                yield rows
+            if not told.get("nextPageToken"):
+                return
+            asked["pageToken"] = told["nextPageToken"]
+
+    async def _listing(self, what: str, **asked: str) -> dict[str, Any]:
+        """A page of a listing. Raises MissingStore for "not found": nothing below a prefix is an empty listing (S3)."""
+        try:
+            return (await self._ask(what, "GET", self._objects, **asked)).json(what or self.uri)
+        except NotFound as error:
+            raise MissingStore(f"{what or self.uri}: a listing was not found: {error}") from error
+
+    async def read(self, artifact: Artifact, start: int, stop: int) -> bytes:
+        # gzip: an object that says it is compressed comes as it is stored.
+        headers = {"Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "gzip"}
+        asked = {"alt": "media", "generation": artifact.version}
+        try:
+            told = await self._ask(artifact.key, "GET", self._object(artifact.key), headers=headers, moving=stop - start, **asked)
+        except NotFound as error:
+            raise Changed(artifact.key) from error
+        if len(told.body) != stop - start:
+            raise Corrupt(f"{artifact.key}: {len(told.body)} bytes came for {stop - start}")
+        return told.body
+
+    async def write(self, key: str, source: Source, *, over: Artifact | None = None, absent: bool = False) -> Artifact:
+        asked = _parameters(Condition(over, absent))
+        # A small one is in memory twice: by itself, and as the body of its request.
+        async with self._uploads.hold(2 * source.size if source.size <= SINGLE_PUT else 2 * PART):
+            try:
+                told = await (self._put if source.size <= SINGLE_PUT else self._put_in_parts)(key, source, asked)
+            except Changed as error:
+                if not absent:
+                    raise
+                raise AlreadyExists(key) from error
+            except NotFound as error:
+                raise MissingStore(f"{self.uri}: {error}") from error
+        return _artifact(key, told.json(key))
+
+    async def _put(self, key: str, source: Source, asked: Mapping[str, str]) -> Answer:
+        data = await trio.to_thread.run_sync(read_part, source, 0, source.size)
+        boundary = secrets.token_hex(16)
+        kind = {"Content-Type": f"multipart/related; boundary={boundary}"}
+        body = _multipart(boundary, self._resource(key, source), data)
+        return await self._ask(
+            key, "POST", self._inserts, headers=kind, data=body, moving=source.size, uploadType="multipart", fields=ROW, **asked
+        )
+
+    async def _put_in_parts(self, key: str, source: Source, asked: Mapping[str, str]) -> Answer:
+        session = await self._begin(key, source, asked)
+        try:
+            stored = 0
+            while True:
+                stop = min(stored + PART, source.size)
+                told = await self._part(key, session, source, stored, stop)
+                if told.status != INCOMPLETE:
+                    return told
+                stored = _stored(told)
+        except BaseException:
+            await self._give_up(key, session)
+            raise
+
+    async def _begin(self, key: str, source: Source, asked: Mapping[str, str]) -> str:
+        # Shielded: the address of a session that was begun must be known, or it could not be cancelled.
+        kind = {"Content-Type": "application/json", "X-Upload-Content-Type": "application/octet-stream"}
+        body = json.dumps(self._resource(key, source)).encode()
+        begun = await self._ask(
+            key,
+            "POST",
+            self._inserts,
+            headers=kind,
+            data=body,
+            shield=True,
+            uploadType="resumable",
+            name=self._full(key),
+            fields=ROW,
+            **asked,
+        )
+        if not (session := begun.headers.get("Location")):
+            raise Corrupt(f"{key}: the store began an upload and did not say where")
+        return session
+
+    async def _part(self, key: str, session: str, source: Source, start: int, stop: int) -> Answer:
+        """Send one part; when the connection breaks, ask what came of it. The last one is waited for: cancelled, nobody could say
+        whether the object is there."""
+        data = await trio.to_thread.run_sync(read_part, source, start, stop)
+        shield = stop == source.size
+        headers = {"Content-Range": f"bytes {start}-{stop - 1}/{source.size}"}
+        try:
+            return await self._ask(key, "PUT", session, headers=headers, data=data, moving=stop - start, shield=shield, attempts=1)
+        except Unavailable as error:
+            if isinstance(error, TimedOut):
+                raise
+            return await self._ask(key, "PUT", session, headers={"Content-Range": f"bytes */{source.size}"}, shield=shield)
+
+    async def _give_up(self, key: str, session: str) -> None:
+        """Cancel the session, even when cancelled. A failure is logged: the caller is on its way out with the one that led here."""
+        with trio.CancelScope(shield=True):
+            try:
+                await self._ask(key, "DELETE", session, welcome=(CANCELLED, 404, 410))
+            except StoreMountError as error:
+                log.info("an unfinished upload of %s ends by itself in a week: %s", key, error)
+
+    async def sweep(self, key: str) -> None:
+        """Nothing to do: a session that nobody continues is not in the bucket, cannot be listed, and ends by itself in a week."""
+        await trio.lowlevel.checkpoint()
+
+    async def copy(self, artifact: Artifact, key: str) -> Artifact:
+        target = f"{self._object(artifact.key)}/rewriteTo/b/{self._settings.bucket}/o/{_quoted(self._full(key))}"
+        asked = {"sourceGeneration": artifact.version}
+        try:
+            while True:
+                told = (await self._ask(artifact.key, "POST", target, data=b"", **asked)).json(key)
+                if told.get("done"):
+                    return _artifact(key, told["resource"])
+                # A copy to another class or place goes in steps, each within its own deadline.
+                asked["rewriteToken"] = told["rewriteToken"]
+        except (NotFound, KeyError) as error:
+            if isinstance(error, KeyError):
+                raise Corrupt(f"{key}: the answer to a copy lacks {error}") from error
+            raise Changed(artifact.key) from error
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        if len(keys) == 1:
+            await self._delete_one(keys[0])
+        else:
+            await for_each([keys[start : start + BATCH] for start in range(0, len(keys), BATCH)], CONCURRENT, self._delete_many)
+
+    async def _delete_one(self, key: str) -> None:
+        try:
+            await self._ask(key, "DELETE", self._object(key))
+        except NotFound as error:
+            # Said of a key; of the bucket it were MissingStore.
+            log.debug("%s was gone already: %s", key, error)
+
+    async def _delete_many(self, keys: Sequence[str]) -> None:
+        boundary = secrets.token_hex(16)
+        pays = f"?userProject={quote(self._settings.requester_pays)}" if self._settings.requester_pays else ""
+        paths = [self._object(key).removeprefix(self._settings.endpoint) + pays for key in keys]
+        kind = {"Content-Type": f"multipart/mixed; boundary={boundary}"}
+        told = await self._ask(
+            keys[0], "POST", f"{self._settings.endpoint}/batch/storage/v1", headers=kind, data=batch_body(boundary, paths)
+        )
+        done = {number for number, status in outcomes(told.body).items() if status < 300}
+        # Asked one by one, each gives its own failure, or succeeds after a passing one.
+        await for_each([key for number, key in enumerate(keys) if number not in done], CONCURRENT, self._delete_one)
+
+    async def aclose(self) -> None:
+        with trio.CancelScope(shield=True):
+            if self._gcsfs is not None:
+                await self._asyncio.run(self._disconnect)
+            await self._asyncio.aclose()
+
+    def _full(self, key: str) -> str:
+        return self._settings.root + key
+
+    def _object(self, key: str) -> str:
+        return f"{self._objects}/{_quoted(self._full(key))}"
+
+    def _resource(self, key: str, source: Source) -> dict[str, Any]:
+        return {"name": self._full(key), "metadata": gcs_metadata(source)}
+
+    async def _ask(
+        self,
+        what: str,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        data: bytes | None = None,
+        moving: int = 0,
+        shield: bool = False,
+        attempts: int = ATTEMPTS,
+        welcome: tuple[int, ...] = (),
+        **parameters: str,
+    ) -> Answer:
+        """One request, tried again within the deadline when the failure may pass. `moving` bytes get a slow line's time on top of it;
+        statuses that are `welcome` are no failures."""
+        limit = patience(moving, self._deadline)
+        what = what or self.uri
+        if self._settings.requester_pays:
+            parameters["userProject"] = self._settings.requester_pays
+        whole = f"{url}{'&' if '?' in url else '?'}{urlencode(parameters)}" if parameters else url
+        try:
+            with trio.fail_after(limit, shield=shield):
+                for attempt in range(1, attempts):
+                    try:
+                        return await self._attempt(what, method, whole, headers or {}, data, moving, welcome)
+                    except StoreMountError as error:
+                        if not error.transient or isinstance(error, TimedOut):
+                            raise
+                        log.debug("%s: attempt %d failed: %s", what, attempt, error)
+                    await trio.sleep(self._deadline / 100 * attempt)
+                return await self._attempt(what, method, whole, headers or {}, data, moving, welcome)
+        except trio.TooSlowError as error:
+            raise TimedOut(f"{what}: no answer within {limit:g} s") from error
+
+    async def _attempt(
+        self, what: str, method: str, url: str, headers: Mapping[str, str], data: bytes | None, moving: int, welcome: tuple[int, ...]
+    ) -> Answer:
+        """One try; a token that the server does not take (any more) is replaced once."""
+        token = await self._credentials.token()
+        told = await self._request(what, method, url, headers, data, moving, token)
+        if told.status == 401 and token:
+            try:
+                token = await self._credentials.token(rejected=token)
+            except Denied as error:
+                raise Denied(f"{what}: {error}") from error
+            told = await self._request(what, method, url, headers, data, moving, token)
+        if told.status >= 400 and told.status not in welcome:
+            raise answered(what, told.status, told.body)
+        return told
+
+    async def _request(
+        self, what: str, method: str, url: str, headers: Mapping[str, str], data: bytes | None, moving: int, token: str
+    ) -> Answer:
+        given = {"Accept-Encoding": "identity", **headers, **({"Authorization": f"Bearer {token}"} if token else {})}
+        with named(what):
+            return await self._asyncio.run(self._send, method, url, given, data, moving)
+
+    # What follows runs on the asyncio loop.
+
+    async def _send(self, method: str, url: str, headers: dict[str, str], data: bytes | None, moving: int) -> Answer:
+        import aiohttp
+        from yarl import URL
+
+        session = await self._connected()._set_session()
+        limit = aiohttp.ClientTimeout(total=None, sock_connect=self._deadline * 0.3, sock_read=patience(moving, self._deadline * 0.3))
+        # The address is encoded already: an encoder that resolved dots or merged slashes would name another key.
+        async with session.request(
+            method, URL(url, encoded=True), headers=headers, data=data, timeout=limit, allow_redirects=False
+        ) as answer:
+            return Answer(answer.status, answer.headers, await answer.read())
+
+    def _connected(self) -> Any:
+        if self._gcsfs is None:
+            from gcsfs.core import GCSFileSystem
+
+            # Anonymous: gcsfs would refresh a token in the event loop, which then answers nobody.
+            self._gcsfs = GCSFileSystem(
+                token="anon",
+                project=self._settings.project or self._settings.bucket,
+                endpoint_url=self._settings.endpoint,
+                asynchronous=True,
+                skip_instance_cache=True,
+                use_listings_cache=False,
+                session_kwargs={"auto_decompress": False, "trust_env": True},
+            )
+        return self._gcsfs
+
+    async def _disconnect(self) -> None:
+        session, self._gcsfs = self._gcsfs._session, None
+        if session is not None:
+            await session.close()
+
+
+def _quoted(full: str) -> str:
+    """A key as one segment of an address, and never one of the two that mean another place."""
+    return full.replace(".", "%2E") if full in (".", "..") else quote(full, safe="")
+
+
+def _multipart(boundary: str, resource: Mapping[str, Any], data: bytes) -> bytes:
+    """The object's resource and its bytes as one body."""
+    head = f"--{boundary}\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n{json.dumps(resource)}\r\n"
+    head += f"--{boundary}\r\nContent-Type: application/octet-stream\r\n\r\n"
+    return b"".join((head.encode(), data, f"\r\n--{boundary}--\r\n".encode()))
+
+
+def _parameters(condition: Condition) -> dict[str, str]:
+    """The condition as a parameter of a request."""
+    if condition.absent:
+        return {"ifGenerationMatch": "0"}
+    return {"ifGenerationMatch": condition.over.version} if condition.over is not None else {}
+
+
+def _stored(told: Answer) -> int:
+    """How many bytes of a session the store has."""
+    return int(told.headers["Range"].rpartition("-")[2]) + 1 if "Range" in told.headers else 0
+
+
+def _rows(told: Mapping[str, Any], prefix: str, skip: int) -> list[Child]:
+    rows = [Child(found[skip:].removesuffix("/"), None) for found in told.get("prefixes", ())]
+    for found in told.get("items", ()):
+        name = found["name"][skip:]
+        rows.append(Child(name, _artifact(prefix + name, found)))
+    return rows
+
+
+def _artifact(key: str, told: Mapping[str, Any]) -> Artifact:
+    """What a resource tells of an object. Raises Corrupt."""
+    try:
+        return Artifact(key, str(told["generation"]), int(told["size"]), whole_seconds(datetime.fromisoformat(told["updated"])))
+    except (LookupError, ValueError, TypeError) as error:
+        raise Corrupt(f"{key}: the store does not name a generation, a size and a time") from error
