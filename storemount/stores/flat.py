@@ -7,9 +7,11 @@ Invariants: nobody who looks at the traits first ever meets a refusal.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import trio
 
-from storemount.stores.base import Artifact, Capacity
+from storemount.stores.base import Artifact, Capacity, Child
 
 
 class FlatStore:
@@ -30,3 +32,16 @@ class FlatStore:
     async def capacity(self) -> Capacity | None:
         await trio.lowlevel.checkpoint()
         return None
+
+
+def distinct(rows: Sequence[Child], directories: set[str]) -> Sequence[Child]:
+    """`rows` without those directories that came before: one can be told both by its own blob and by what is below it. `directories` is
+    what was told so far, and grows."""
+    kept = []
+    for row in rows:
+        if row.artifact is None:
+            if row.name in directories:
+                continue
+            directories.add(row.name)
+        kept.append(row)
+    return kept

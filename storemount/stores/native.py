@@ -17,6 +17,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, aclosing
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -28,7 +29,7 @@ from storemount.errors import Changed, InvalidName, NotFound, StoreMountError, T
 from storemount.stores.base import Artifact, Child, Source
 from storemount.stores.bridge import AsyncioThread
 from storemount.stores.budget import ByteBudget
-from storemount.stores.flat import FlatStore
+from storemount.stores.flat import FlatStore, distinct
 from storemount.stores.metadata import user_metadata
 from storemount.stores.native_errors import named
 from storemount.stores.native_service import Service
@@ -91,10 +92,30 @@ class NativeStore(FlatStore):
             return
         lister = await self._ask(prefix, partial(self._listings.list, prefix, recursive=recursive))
         row = partial(self._row, prefix=prefix)
+        directories: set[str] = set()
         while page := await self._ask(prefix, partial(_rows, lister, PAGE, row)):
-            yield page
+            yield distinct(await self._told_apart(page, recursive), directories) if self._service.stubs else page
             if len(page) < PAGE:
                 return
+
+    async def _told_apart(self, rows: Sequence[Child], recursive: bool) -> Sequence[Child]:
+        """`rows` in which the empty objects that stand for directories are directories; each of the empty ones is asked."""
+        told = list(rows)
+
+        async def ask(place: int) -> None:
+            row = told[place]
+            assert row.artifact is not None
+            try:
+                if await self._head(row.artifact.key) is not None:
+                    return
+            except NotFound:
+                # It has gone since it was listed.
+                return
+            marker = replace(row.artifact, key=row.artifact.key + "/") if recursive else None
+            told[place] = Child(row.name + "/" if recursive else row.name, marker)
+
+        await for_each([place for place, row in enumerate(rows) if _can_be_stub(row)], THREADS, ask)
+        return told
 
     async def _first_row(self, prefix: str, *, shield: bool = False) -> Child | None:
         lister = await self._ask(prefix, partial(self._listings.list, prefix, limit=1), shield=shield)
@@ -186,10 +207,13 @@ class NativeStore(FlatStore):
         return await self._other.copy(artifact, key)
 
     async def delete(self, keys: Sequence[str]) -> None:
-        if len(keys) > self._service.single_deletes or not all(map(self._service.verbatim, keys)):
-            await self._other.delete(keys)
-        else:
-            await for_each(keys, DELETES, self._delete_one)
+        single = [key for key in keys if self._deletes(key)] if len(keys) <= self._service.single_deletes else []
+        await for_each(single, DELETES, self._delete_one)
+        if rest := keys if not single else [key for key in keys if not self._deletes(key)]:
+            await self._other.delete(rest)
+
+    def _deletes(self, key: str) -> bool:
+        return self._service.verbatim(key) and (self._service.marks or not key.endswith("/"))
 
     async def _delete_one(self, key: str) -> None:
         await self._run(key, partial(self._operator.delete, key))
@@ -235,6 +259,10 @@ def _bounded(operator: opendal.Operator, seconds: float, retries: int, deadline:
     """`operator` that gives each attempt so many seconds, and tries again after short waits that fit the deadline."""
     retry = RetryLayer(max_times=retries, factor=2.0, jitter=False, min_delay=deadline / 200, max_delay=deadline / 50)
     return operator.layer(TimeoutLayer(timeout=seconds, io_timeout=seconds)).layer(retry)
+
+
+def _can_be_stub(row: Child) -> bool:
+    return row.artifact is not None and not row.artifact.size and not row.name.endswith("/") and row.name != ""
 
 
 async def _rows(lister: AsyncIterable[Entry], most: int, row: Callable[[Entry], Child]) -> list[Child]:

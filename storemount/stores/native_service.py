@@ -26,8 +26,9 @@ class Service(Protocol):
     """One root of one service.
 
     `answers`: how its failures are read. `lists`: OpenDAL's listing tells all that a row needs; `marks`: OpenDAL's `create_dir` makes the
-    marker that tools of this service know; where one of them is False, `other` does it. `single_deletes`: up to so many keys are deleted
-    by requests of their own, in parallel; more go to `other` in bulk."""
+    marker that tools of this service know; where one of them is False, `other` does it. `stubs`: an empty object can stand for a
+    directory, and only a HEAD tells. `single_deletes`: up to so many keys are deleted by requests of their own, in parallel; more go to
+    `other` in bulk."""
 
     @property
     def uri(self) -> str: ...
@@ -45,6 +46,9 @@ class Service(Protocol):
     def marks(self) -> bool: ...
 
     @property
+    def stubs(self) -> bool: ...
+
+    @property
     def single_deletes(self) -> int: ...
 
     def operator(self) -> opendal.Operator:
@@ -56,7 +60,7 @@ class Service(Protocol):
         ...
 
     def verbatim(self, key: str) -> bool:
-        """Whether OpenDAL sends this key as it is. Raises InvalidName for a key that the service itself cannot hold."""
+        """Whether OpenDAL sends this key as it is; where it does not, `other` knows what to do with it."""
         ...
 
     def pin(self, artifact: Artifact) -> Mapping[str, Any]:
@@ -69,10 +73,11 @@ class Service(Protocol):
 
 
 def by_etag(key: str, metadata: Metadata) -> Artifact:
-    """An artifact whose version is its ETag."""
-    if metadata.etag is None or metadata.last_modified is None:
+    """An artifact whose version is its ETag, in quotes as a condition wants it; some services leave them out in listings."""
+    tag = metadata.etag
+    if tag is None or metadata.last_modified is None:
         raise Corrupt(f"{key}: the store names no ETag")
-    return Artifact(key, metadata.etag, metadata.content_length, whole_seconds(metadata.last_modified))
+    return Artifact(key, tag if tag.endswith('"') else f'"{tag}"', metadata.content_length, whole_seconds(metadata.last_modified))
 
 
 def untouched(key: str) -> bool:

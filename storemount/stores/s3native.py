@@ -31,6 +31,7 @@ class S3Service:
     answers = Answers(re.compile(r'S3Error { code: "(\w+)"'), "ListObjects", s3_error)
     lists = True
     marks = True
+    stubs = False
     single_deletes = 50
 
     def __init__(self, settings: S3Settings) -> None:

@@ -17,5 +17,5 @@ def scheme_of(uri: str) -> str:
 
 
 def without_password(uri: str) -> str:
-    """`uri` as it may be shown: without the user and password before its host."""
-    return re.sub(r"([A-Za-z0-9+.-]+://)[^/@]*@", r"\1", uri)
+    """`uri` as it may be shown: without the user and password before its host. What an abfs:// URI has there is a container."""
+    return re.sub(r"((?:abfss?|az)://[^/@:]*@)|([A-Za-z0-9+.-]+://)[^/@]*@", r"\1\2", uri)

@@ -11,13 +11,18 @@ from typing import Protocol
 
 import pytest
 
+from storemount.stores.azurenames import is_holdable
 from storemount.stores.base import ArtifactStore, Source
 from storemount.stores.flavors import StoreSpec, open_store
 from storemount.stores.memory import MemoryStore
+from tests.support.azurite import AzureServer, ContainerView, azurite
+from tests.support.gcs import GcsBucket, GcsServer, gcs_server
 from tests.support.servers import BucketClient, S3Server, moto_server
 
 ENGINES = ["native", "fsspec"]
-FLAT = ["memory", *ENGINES]
+AZURE = ["azure-native", "azure-fsspec"]
+GCS = ["gcs-fsspec"]
+FLAT = ["memory", *ENGINES, *AZURE, *GCS]
 SUBJECTS = [*FLAT, "local", "custom"]
 
 _numbers = itertools.count(1)
@@ -97,8 +102,16 @@ class Subject:
         return self.name in FLAT
 
     @property
-    def bucket(self) -> BucketClient | None:
-        return self.outside if isinstance(self.outside, BucketClient) else None
+    def bucket(self) -> BucketClient | GcsBucket | None:
+        return self.outside if isinstance(self.outside, BucketClient | GcsBucket) else None
+
+    @property
+    def azure(self) -> bool:
+        return self.name in AZURE
+
+    def holds(self, key: str) -> bool:
+        """Whether the service behind this store can have such a key."""
+        return not self.azure or is_holdable(key)
 
 
 @pytest.fixture(autouse=True)
@@ -125,6 +138,42 @@ def bucket(s3_server: S3Server) -> Iterator[BucketClient]:
         client.remove()
 
 
+@pytest.fixture(scope="session")
+def azure_server() -> Iterator[AzureServer]:
+    with azurite() as server:
+        yield server
+
+
+@pytest.fixture
+def container(azure_server: AzureServer) -> Iterator[ContainerView]:
+    """A fresh, empty container, removed afterwards."""
+    with azure_server.client(f"container-{os.getpid()}-{next(_numbers)}") as client:
+        yield client.create()
+        client.remove()
+
+
+def azure_store(server: AzureServer, path: str, engine: str, *, deadline: float = 10.0) -> ArtifactStore:
+    return open_store(StoreSpec("test", "azure", path, server.attributes()), engine=engine, deadline=deadline)
+
+
+@pytest.fixture(scope="session")
+def google_server() -> Iterator[GcsServer]:
+    with gcs_server() as server:
+        yield server
+
+
+@pytest.fixture
+def google_bucket(google_server: GcsServer) -> Iterator[GcsBucket]:
+    """A fresh, empty bucket, removed afterwards."""
+    bucket = GcsBucket(google_server, f"bucket-{os.getpid()}-{next(_numbers)}").create()
+    yield bucket
+    bucket.remove()
+
+
+def gcs_store(server: GcsServer, path: str, engine: str, *, deadline: float = 10.0) -> ArtifactStore:
+    return open_store(StoreSpec("test", "gcp", path, server.attributes()), engine=engine, deadline=deadline)
+
+
 def s3_store(server: S3Server, path: str, engine: str, *, deadline: float = 10.0) -> ArtifactStore:
     return open_store(StoreSpec("test", "s3", path, server.attributes()), engine=engine, deadline=deadline)
 
@@ -136,6 +185,12 @@ def make_subject(name: str, request: pytest.FixtureRequest) -> Subject:
     if name in ENGINES:
         bucket: BucketClient = request.getfixturevalue("bucket")
         return Subject(name, s3_store(bucket.server, bucket.uri, name), bucket)
+    if name in GCS:
+        google: GcsBucket = request.getfixturevalue("google_bucket")
+        return Subject(name, gcs_store(google.server, google.uri, name.removeprefix("gcs-")), google)
+    if name in AZURE:
+        container: ContainerView = request.getfixturevalue("container")
+        return Subject(name, azure_store(container.server, container.uri, name.removeprefix("azure-")), container)
     root: Path = request.getfixturevalue("tmp_path") / "root"
     root.mkdir()
     flavor, path = ("local", str(root)) if name == "local" else ("custom", f"file://{root}")
@@ -161,6 +216,22 @@ async def flat(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
 @pytest.fixture(params=ENGINES)
 async def s3(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
     """Each S3 engine, on an empty bucket."""
+    made = make_subject(request.param, request)
+    yield made
+    await made.store.aclose()
+
+
+@pytest.fixture(params=AZURE)
+async def azure(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
+    """Each Azure engine, on an empty container."""
+    made = make_subject(request.param, request)
+    yield made
+    await made.store.aclose()
+
+
+@pytest.fixture(params=GCS)
+async def gcs(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
+    """Each GCS engine, on an empty bucket."""
     made = make_subject(request.param, request)
     yield made
     await made.store.aclose()

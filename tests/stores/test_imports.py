@@ -7,7 +7,11 @@ import sys
 
 import pytest
 
-CLIENTS = {"asyncio", "fsspec", "opendal", "s3fs", "aiobotocore", "botocore", "aiohttp"}
+CLIENTS = {"asyncio", "fsspec", "opendal", "s3fs", "aiobotocore", "botocore", "aiohttp", "gcsfs", "google", "azure"}
+ATTRIBUTES = {
+    "s3": {"key": "k", "secret": "s", "endpoint": "http://127.0.0.1:1"},
+    "azure": {"account_name": "account", "account_key": "a2V5"},
+}
 PROGRAM = """
 import sys, trio
 from storemount.stores.flavors import StoreSpec, open_store, spec_of_uri
@@ -28,11 +32,14 @@ print(" ".join(sys.modules))
         ("memory", "memory://", "auto", set()),
         ("s3", "s3://bucket", "native", {"asyncio", "opendal"}),
         ("s3", "s3://bucket", "fsspec", {"asyncio"}),
+        ("gcp", "gs://bucket", "fsspec", {"asyncio"}),
+        ("azure", "abfs://container", "native", {"asyncio", "opendal"}),
+        ("azure", "abfs://container", "fsspec", {"asyncio"}),
         ("custom", "file:///tmp", "auto", {"asyncio", "fsspec"}),
     ],
 )
 def test_only_the_needed_client_is_imported(flavor: str, path: str, engine: str, allowed: set[str]) -> None:
-    attributes = {"key": "k", "secret": "s", "endpoint": "http://127.0.0.1:1"} if flavor == "s3" else {}
+    attributes = ATTRIBUTES.get(flavor, {})
     program = PROGRAM.format(flavor=flavor, path=path, attributes=attributes, engine=engine)
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert set(run.stdout.split()) & CLIENTS <= allowed

@@ -26,13 +26,14 @@ def reset(connection: socket.socket) -> None:
     connection.recv(65536)
 
 
-def answer(status: str, body: bytes = b"", *, length: int | None = None, etag: str = '"e"') -> Treatment:
-    """Answer each request with this status and body; `length` is what the header claims."""
-    return scripted(lambda head: response(status, body, length=length, etag=etag))
+def answer(status: str, body: bytes = b"", *, length: int | None = None, etag: str = '"e"', lines: str = "") -> Treatment:
+    """Answer each request with this status and body; `length` is what the header claims, `lines` are more headers."""
+    return scripted(lambda head: response(status, body, length=length, etag=etag, lines=lines))
 
 
-def response(status: str, body: bytes = b"", *, length: int | None = None, etag: str = '"e"') -> bytes:
-    head = f"HTTP/1.1 {status}\r\nContent-Type: application/xml\r\nETag: {etag}\r\nLast-Modified: Mon, 23 Nov 2026 10:00:00 GMT\r\n"
+def response(status: str, body: bytes = b"", *, length: int | None = None, etag: str = '"e"', lines: str = "") -> bytes:
+    """`lines`: more headers, each with its end of line."""
+    head = f"HTTP/1.1 {status}\r\nContent-Type: application/xml\r\nETag: {etag}\r\nLast-Modified: Mon, 23 Nov 2026 10:00:00 GMT\r\n{lines}"
     head += f"Content-Length: {len(body) if length is None else length}\r\nConnection: close\r\n\r\n"
     return head.encode() + body
 
@@ -63,8 +64,13 @@ def refusal(status: str, code: str) -> Treatment:
     return answer(status, error(code))
 
 
+def azure_refusal(status: str, code: str) -> Treatment:
+    """A refusal of Azure's for each request: the code is in the body, and in a header too."""
+    return scripted(lambda head: response(status, error(code), lines=f"x-ms-error-code: {code}\r\n"))
+
+
 def error(code: str) -> bytes:
-    """The body of an S3 error document."""
+    """The body of an error document of S3, or of Azure."""
     return f'<?xml version="1.0"?><Error><Code>{code}</Code><Message>no</Message></Error>'.encode()
 
 
