@@ -11,12 +11,14 @@ The interface is described at https://cloud.google.com/storage/docs/json_api/v1.
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import secrets
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -46,6 +48,7 @@ ATTEMPTS = 3
 ROW = "name,generation,size,updated"
 CANCELLED = 499
 INCOMPLETE = 308
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,7 @@ class GcsStore(FlatStore):
         return await resolve(key, self._head, self._is_directory)
 
     async def _head(self, key: str) -> Artifact:
-        return _artifact(key, (await self._ask(key, "GET", self._object(key), fields=ROW)).json(key))
+        return _artifact(key, (await self._ask(key, "GET", self._object(key), parameters={"fields": ROW})).json(key))
 
     async def _is_directory(self, key: str) -> bool:
         told = await self._listing(key, prefix=self._full(key) + "/", maxResults="1", fields="items(name)")
@@ -112,7 +115,7 @@ class GcsStore(FlatStore):
     async def _listing(self, what: str, **asked: str) -> dict[str, Any]:
         """A page of a listing. Raises MissingStore for "not found": nothing below a prefix is an empty listing (S3)."""
         try:
-            return (await self._ask(what, "GET", self._objects, **asked)).json(what or self.uri)
+            return (await self._ask(what, "GET", self._objects, parameters=asked)).json(what or self.uri)
         except NotFound as error:
             raise MissingStore(f"{what or self.uri}: a listing was not found: {error}") from error
 
@@ -121,7 +124,7 @@ class GcsStore(FlatStore):
         headers = {"Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "gzip"}
         asked = {"alt": "media", "generation": artifact.version}
         try:
-            told = await self._ask(artifact.key, "GET", self._object(artifact.key), headers=headers, moving=stop - start, **asked)
+            told = await self._ask(artifact.key, "GET", self._object(artifact.key), headers=headers, moving=stop - start, parameters=asked)
         except NotFound as error:
             raise Changed(artifact.key) from error
         if len(told.body) != stop - start:
@@ -148,19 +151,26 @@ class GcsStore(FlatStore):
         kind = {"Content-Type": f"multipart/related; boundary={boundary}"}
         body = _multipart(boundary, self._resource(key, source), data)
         return await self._ask(
-            key, "POST", self._inserts, headers=kind, data=body, moving=source.size, uploadType="multipart", fields=ROW, **asked
+            key,
+            "POST",
+            self._inserts,
+            headers=kind,
+            data=body,
+            moving=source.size,
+            parameters={"uploadType": "multipart", "fields": ROW, **asked},
         )
 
     async def _put_in_parts(self, key: str, source: Source, asked: Mapping[str, str]) -> Answer:
         session = await self._begin(key, source, asked)
         try:
-            stored = 0
-            while True:
-                stop = min(stored + PART, source.size)
-                told = await self._part(key, session, source, stored, stop)
+            stored = idle = 0
+            while idle < ATTEMPTS:
+                told = await self._part(key, session, source, stored, min(stored + PART, source.size))
                 if told.status != INCOMPLETE:
                     return told
+                idle = 0 if _stored(told) > stored else idle + 1
                 stored = _stored(told)
+            raise Unavailable(f"{key}: the upload does not get beyond {stored} bytes")
         except BaseException:
             await self._give_up(key, session)
             raise
@@ -176,10 +186,7 @@ class GcsStore(FlatStore):
             headers=kind,
             data=body,
             shield=True,
-            uploadType="resumable",
-            name=self._full(key),
-            fields=ROW,
-            **asked,
+            parameters={"uploadType": "resumable", "name": self._full(key), "fields": ROW, **asked},
         )
         if not (session := begun.headers.get("Location")):
             raise Corrupt(f"{key}: the store began an upload and did not say where")
@@ -215,7 +222,7 @@ class GcsStore(FlatStore):
         asked = {"sourceGeneration": artifact.version}
         try:
             while True:
-                told = (await self._ask(artifact.key, "POST", target, data=b"", **asked)).json(key)
+                told = (await self._ask(artifact.key, "POST", target, data=b"", parameters=asked)).json(key)
                 if told.get("done"):
                     return _artifact(key, told["resource"])
                 # A copy to another class or place goes in steps, each within its own deadline.
@@ -277,15 +284,14 @@ class GcsStore(FlatStore):
         shield: bool = False,
         attempts: int = ATTEMPTS,
         welcome: tuple[int, ...] = (),
-        **parameters: str,
+        parameters: Mapping[str, str] = NOTHING,
     ) -> Answer:
         """One request, tried again within the deadline when the failure may pass. `moving` bytes get a slow line's time on top of it;
         statuses that are `welcome` are no failures."""
         limit = patience(moving, self._deadline)
         what = what or self.uri
-        if self._settings.requester_pays:
-            parameters["userProject"] = self._settings.requester_pays
-        whole = f"{url}{'&' if '?' in url else '?'}{urlencode(parameters)}" if parameters else url
+        asked = {**parameters, **({"userProject": self._settings.requester_pays} if self._settings.requester_pays else {})}
+        whole = f"{url}{'&' if '?' in url else '?'}{urlencode(asked)}" if asked else url
         try:
             with trio.fail_after(limit, shield=shield):
                 for attempt in range(1, attempts):
@@ -331,9 +337,11 @@ class GcsStore(FlatStore):
 
         session = await self._connected()._set_session()
         limit = aiohttp.ClientTimeout(total=None, sock_connect=self._deadline * 0.3, sock_read=patience(moving, self._deadline * 0.3))
+        # Bytes by themselves would be written in one go, and the loop would do nothing else meanwhile.
+        body = io.BytesIO(data) if data else data
         # The address is encoded already: an encoder that resolved dots or merged slashes would name another key.
         async with session.request(
-            method, URL(url, encoded=True), headers=headers, data=data, timeout=limit, allow_redirects=False
+            method, URL(url, encoded=True), headers=headers, data=body, timeout=limit, allow_redirects=False
         ) as answer:
             return Answer(answer.status, answer.headers, await answer.read())
 

@@ -68,4 +68,4 @@ class GcsCredentials:
         if not text.startswith("{"):
             with open(os.path.expanduser(text)) as file:
                 text = file.read()
-        return google.auth.load_credentials_from_dict(json.loads(text), scopes=[SCOPE])[0]
+        return google.auth.load_credentials_from_dict(json.loads(text), scopes=[SCOPE])[0]  # type: ignore[no-untyped-call]
