@@ -2,72 +2,47 @@
 
 What it is: the fsspec engine of the gcp flavor, and the calls that the native engine lacks.
 What it is not: gcsfs's file system interface, which hides markers, caches listings, cannot pin a generation and tries six times; its
-session and its addresses are what is used.
-Invariants: gcsfs is imported and a connection made with the first request, not before. Every key is sent as it is. A version is a
-generation, and the server itself holds every read, copy and condition (S9) to it. What is larger than one request goes up in a resumable
-session, which nobody can see or list, and which is cancelled when `write` fails; one that a killed process left ends by itself in a week.
+session is what is used (`gcsrequests`).
+Invariants: every key is sent as it is. A version is a generation, and the server itself holds every read, copy and condition (S9) to it.
+What is larger than one request goes up in a resumable session, which nobody can see or list, and which is cancelled when `write` fails;
+one that a killed process left ends by itself in a week.
 The interface is described at https://cloud.google.com/storage/docs/json_api/v1.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 import secrets
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
-from types import MappingProxyType
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 import trio
 
-from storemount.errors import AlreadyExists, Changed, Corrupt, Denied, MissingStore, NotFound, StoreMountError, TimedOut, Unavailable
+from storemount.errors import AlreadyExists, Changed, Corrupt, MissingStore, NotFound, StoreMountError, TimedOut, Unavailable
 from storemount.stores.base import Artifact, Child, Source, Traits
-from storemount.stores.bridge import AsyncioThread
 from storemount.stores.budget import ByteBudget
 from storemount.stores.conditions import Condition
 from storemount.stores.flat import FlatStore
 from storemount.stores.gcsbatch import BATCH, batch_body, outcomes
 from storemount.stores.gcscredentials import GcsCredentials
-from storemount.stores.gcserrors import answered, named
 from storemount.stores.gcsmetadata import gcs_metadata
+from storemount.stores.gcsrequests import ATTEMPTS, Answer, GcsRequests
 from storemount.stores.gcssettings import GcsSettings
 from storemount.stores.metadata import whole_seconds
 from storemount.stores.parallel import for_each, resolve
-from storemount.stores.parts import CONCURRENT, SINGLE_PUT, UPLOAD_BYTES, patience, read_part
+from storemount.stores.parts import CONCURRENT, SINGLE_PUT, UPLOAD_BYTES, read_part
 
 log = logging.getLogger(__name__)
 
 PART = SINGLE_PUT
 """Bytes of one request of a resumable session; a multiple of 256 KiB."""
 
-ATTEMPTS = 3
 ROW = "name,generation,size,updated"
 CANCELLED = 499
 INCOMPLETE = 308
-NOTHING: Mapping[str, str] = MappingProxyType({})
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What the server said."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes = field(repr=False)
-
-    def json(self, what: str) -> dict[str, Any]:
-        """Raises Corrupt when it is no JSON object."""
-        try:
-            told = json.loads(self.body)
-        except ValueError as error:
-            raise Corrupt(f"{what}: the answer is not JSON") from error
-        if not isinstance(told, dict):
-            raise Corrupt(f"{what}: the answer is not an object")
-        return told
 
 
 class GcsStore(FlatStore):
@@ -79,13 +54,10 @@ class GcsStore(FlatStore):
         self.uri = settings.uri
         self.traits = Traits(engine="fsspec", conditional=True, max_key_bytes=1024 - len(settings.root.encode()))
         self._settings = settings
-        self._deadline = deadline
-        self._credentials = credentials or GcsCredentials(settings.token, seconds=deadline * 0.3)
-        self._asyncio = AsyncioThread("gcs-requests")
+        self._requests = GcsRequests(settings, credentials or GcsCredentials(settings.token, seconds=deadline * 0.3), deadline=deadline)
         self._uploads = uploads or ByteBudget(UPLOAD_BYTES)
         self._objects = f"{settings.endpoint}/storage/v1/b/{settings.bucket}/o"
         self._inserts = f"{settings.endpoint}/upload/storage/v1/b/{settings.bucket}/o"
-        self._gcsfs: Any = None
 
     async def check(self) -> None:
         await self._listing("", prefix=self._settings.root, maxResults="1")
@@ -258,10 +230,7 @@ class GcsStore(FlatStore):
         await for_each([key for number, key in enumerate(keys) if number not in done], CONCURRENT, self._delete_one)
 
     async def aclose(self) -> None:
-        with trio.CancelScope(shield=True):
-            if self._gcsfs is not None:
-                await self._asyncio.run(self._disconnect)
-            await self._asyncio.aclose()
+        await self._requests.aclose()
 
     def _full(self, key: str) -> str:
         return self._settings.root + key
@@ -272,99 +241,8 @@ class GcsStore(FlatStore):
     def _resource(self, key: str, source: Source) -> dict[str, Any]:
         return {"name": self._full(key), "metadata": gcs_metadata(source)}
 
-    async def _ask(
-        self,
-        what: str,
-        method: str,
-        url: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        data: bytes | None = None,
-        moving: int = 0,
-        shield: bool = False,
-        attempts: int = ATTEMPTS,
-        welcome: tuple[int, ...] = (),
-        parameters: Mapping[str, str] = NOTHING,
-    ) -> Answer:
-        """One request, tried again within the deadline when the failure may pass. `moving` bytes get a slow line's time on top of it;
-        statuses that are `welcome` are no failures."""
-        limit = patience(moving, self._deadline)
-        what = what or self.uri
-        asked = {**parameters, **({"userProject": self._settings.requester_pays} if self._settings.requester_pays else {})}
-        whole = f"{url}{'&' if '?' in url else '?'}{urlencode(asked)}" if asked else url
-        try:
-            with trio.fail_after(limit, shield=shield):
-                for attempt in range(1, attempts):
-                    try:
-                        return await self._attempt(what, method, whole, headers or {}, data, moving, welcome)
-                    except StoreMountError as error:
-                        if not error.transient or isinstance(error, TimedOut):
-                            raise
-                        log.debug("%s: attempt %d failed: %s", what, attempt, error)
-                    await trio.sleep(self._deadline / 100 * attempt)
-                return await self._attempt(what, method, whole, headers or {}, data, moving, welcome)
-        except trio.TooSlowError as error:
-            raise TimedOut(f"{what}: no answer within {limit:g} s") from error
-
-    async def _attempt(
-        self, what: str, method: str, url: str, headers: Mapping[str, str], data: bytes | None, moving: int, welcome: tuple[int, ...]
-    ) -> Answer:
-        """One try; a token that the server does not take (any more) is replaced once."""
-        token = await self._credentials.token()
-        told = await self._request(what, method, url, headers, data, moving, token)
-        if told.status == 401 and token:
-            try:
-                token = await self._credentials.token(rejected=token)
-            except Denied as error:
-                raise Denied(f"{what}: {error}") from error
-            told = await self._request(what, method, url, headers, data, moving, token)
-        if told.status >= 400 and told.status not in welcome:
-            raise answered(what, told.status, told.body)
-        return told
-
-    async def _request(
-        self, what: str, method: str, url: str, headers: Mapping[str, str], data: bytes | None, moving: int, token: str
-    ) -> Answer:
-        given = {"Accept-Encoding": "identity", **headers, **({"Authorization": f"Bearer {token}"} if token else {})}
-        with named(what):
-            return await self._asyncio.run(self._send, method, url, given, data, moving)
-
-    # What follows runs on the asyncio loop.
-
-    async def _send(self, method: str, url: str, headers: dict[str, str], data: bytes | None, moving: int) -> Answer:
-        import aiohttp
-        from yarl import URL
-
-        session = await self._connected()._set_session()
-        limit = aiohttp.ClientTimeout(total=None, sock_connect=self._deadline * 0.3, sock_read=patience(moving, self._deadline * 0.3))
-        # Bytes by themselves would be written in one go, and the loop would do nothing else meanwhile.
-        body = io.BytesIO(data) if data else data
-        # The address is encoded already: an encoder that resolved dots or merged slashes would name another key.
-        async with session.request(
-            method, URL(url, encoded=True), headers=headers, data=body, timeout=limit, allow_redirects=False
-        ) as answer:
-            return Answer(answer.status, answer.headers, await answer.read())
-
-    def _connected(self) -> Any:
-        if self._gcsfs is None:
-            from gcsfs.core import GCSFileSystem
-
-            # Anonymous: gcsfs would refresh a token in the event loop, which then answers nobody.
-            self._gcsfs = GCSFileSystem(
-                token="anon",
-                project=self._settings.project or self._settings.bucket,
-                endpoint_url=self._settings.endpoint,
-                asynchronous=True,
-                skip_instance_cache=True,
-                use_listings_cache=False,
-                session_kwargs={"auto_decompress": False, "trust_env": True},
-            )
-        return self._gcsfs
-
-    async def _disconnect(self) -> None:
-        session, self._gcsfs = self._gcsfs._session, None
-        if session is not None:
-            await session.close()
+    async def _ask(self, what: str, method: str, url: str, **asked: Any) -> Answer:
+        return await self._requests.ask(what or self.uri, method, url, **asked)
 
 
 def _quoted(full: str) -> str:

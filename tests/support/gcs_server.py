@@ -223,6 +223,8 @@ def upload(storage: FaithfulStorage, request: Any, response: Any) -> None:
     _require_bucket(storage, request.params["bucket_name"])
     if request.query["uploadType"] == ["media"] and request.data is None:
         request._data = b""
+    if "Content-Type" not in request._request_handler.headers:
+        request._request_handler.headers["Content-Type"] = "application/octet-stream"
     objects.insert(request, response, storage)
 
 
