@@ -14,7 +14,7 @@ from collections.abc import Sequence
 BATCH = 100
 """The most requests in one batch."""
 
-_ANSWER = re.compile(rb"Content-ID:\s*<?response-[^\r\n>]*?(\d+)>?\s*?\r?\n.*?\r?\n\r?\nHTTP/[\d.]+ (\d{3})", re.IGNORECASE | re.DOTALL)
+_ANSWER = re.compile(rb"Content-ID:[^\r\n]*?(\d+)>?[ \t]*(?:\r?\n[^\r\n]+)*\r?\n\r?\nHTTP/[\d.]+ (\d{3})", re.IGNORECASE)
 
 
 def batch_body(boundary: str, paths: Sequence[str]) -> bytes:

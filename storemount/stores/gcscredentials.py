@@ -16,6 +16,7 @@ from typing import Any
 
 import trio
 
+from storemount.errors import Denied
 from storemount.stores.gcserrors import named
 
 SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
@@ -68,4 +69,31 @@ class GcsCredentials:
         if not text.startswith("{"):
             with open(os.path.expanduser(text)) as file:
                 text = file.read()
-        return google.auth.load_credentials_from_dict(json.loads(text), scopes=[SCOPE])[0]  # type: ignore[no-untyped-call]
+        return _of(json.loads(text))
+
+
+def _of(told: dict[str, Any]) -> Any:
+    """The credentials that an object describes. The types are those of https://google.aip.dev/auth."""
+    kind = told.get("type")
+    source = told.get("credential_source") or {}
+    if kind == "service_account":
+        from google.oauth2 import service_account
+
+        return service_account.Credentials.from_service_account_info(told, scopes=[SCOPE])  # type: ignore[no-untyped-call]
+    if kind == "authorized_user":
+        from google.oauth2 import credentials
+
+        return credentials.Credentials.from_authorized_user_info(told)  # type: ignore[no-untyped-call]
+    if kind == "impersonated_service_account":
+        from google.auth import impersonated_credentials
+
+        return impersonated_credentials.Credentials.from_impersonated_service_account_info(told, scopes=[SCOPE])  # type: ignore[no-untyped-call]
+    if kind == "external_account" and "environment_id" in source:
+        from google.auth import aws
+
+        return aws.Credentials.from_info(told, scopes=[SCOPE])  # type: ignore[no-untyped-call]
+    if kind == "external_account" and "executable" not in source:
+        from google.auth import identity_pool
+
+        return identity_pool.Credentials.from_info(told, scopes=[SCOPE])  # type: ignore[no-untyped-call]
+    raise Denied(f"credentials of the type {kind!r} are not known; name the file that gcloud or the console wrote")
