@@ -21,8 +21,14 @@ class OneLine(logging.Formatter):
         return " ".join(super().formatMessage(record).splitlines())
 
 
+_CHATTY = ("azure",)
+"""Libraries that tell of each request, with its headers, on the level info; in our log that is debug."""
+
+
 def start_log(level: str, path: str | None) -> None:
     """Log events from `level` on to the file `path`, or to standard error. Raises OSError when the file cannot be opened."""
     target = logging.FileHandler(path) if path else logging.StreamHandler(sys.stderr)
     target.setFormatter(OneLine())
     logging.basicConfig(level=level.upper(), handlers=[target], force=True)
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING if level.upper() == "INFO" else logging.NOTSET)

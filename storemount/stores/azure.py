@@ -14,6 +14,7 @@ import io
 import logging
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -223,28 +224,34 @@ class AzureStore(FlatStore):
         """What a copy made, once it is whole, when the service takes its time (rarely, inside one account). Given up, it leaves nothing."""
         limit = patience(begun.size // 16, self._deadline)
         try:
-            with trio.move_on_after(limit):
-                while True:
-                    told = await self._blob(begun.key, full, "get_blob_properties")
-                    if told.copy.id != copy_id or told.copy.status != "pending":
-                        break
+            with trio.fail_after(limit):
+                while (told := await self._blob(begun.key, full, "get_blob_properties")).copy.id == copy_id:
+                    if told.copy.status == "success":
+                        return replace(begun, version=tag(told.etag), mtime_ns=whole_seconds(told.last_modified))
+                    if told.copy.status != "pending":
+                        raise Unavailable(f"{begun.key}: the copy ended as {told.copy.status}")
                     await trio.sleep(self._deadline / 40)
-                if told.copy.id == copy_id and told.copy.status == "success":
-                    return replace(begun, version=tag(told.etag), mtime_ns=whole_seconds(told.last_modified))
-                raise Unavailable(f"{begun.key}: the copy ended as {told.copy.status}")
-            raise TimedOut(f"{begun.key}: the copy is not done after {limit:g} s")
+            raise Changed(f"{begun.key}: it was replaced while it was copied")
+        except trio.TooSlowError as error:
+            await self._undo(begun.key, full, copy_id)
+            raise TimedOut(f"{begun.key}: the copy is not done after {limit:g} s") from error
         except BaseException:
-            with trio.CancelScope(shield=True):
-                await self._undo(begun.key, full, copy_id)
+            await self._undo(begun.key, full, copy_id)
             raise
 
     async def _undo(self, key: str, full: str, copy_id: str) -> None:
-        """Abort a copy, and remove the empty blob that it leaves. A failure is logged: the caller is on its way out with the one before."""
-        try:
-            await self._blob(key, full, "abort_copy", copy_id=copy_id)
-            await self._drop(key, full)
-        except StoreMountError as error:
-            log.warning("an unfinished copy may be left in the store as %s: %s", key, error)
+        """Abort a copy, and remove the empty blob that it leaves, even when cancelled. A failure is logged: the caller is on its way out
+        with the one before."""
+        with trio.CancelScope(shield=True):
+            try:
+                with suppress(NotFound):
+                    await self._blob(key, full, "abort_copy", copy_id=copy_id)
+                with suppress(NotFound, Changed):
+                    left = await self._blob(key, full, "get_blob_properties")
+                    if left.copy.id == copy_id and left.copy.status != "success":
+                        await self._drop(key, full, **pin(tag(left.etag)))
+            except StoreMountError as error:
+                log.warning("an unfinished copy may be left in the store as %s: %s", key, error)
 
     async def delete(self, keys: Sequence[str]) -> None:
         files = [key for key in keys if not key.endswith("/")]

@@ -2,8 +2,8 @@
 
 What it is: one table for both engines, and the translation at the edge of azure-storage-blob.
 What it is not: imported for its own sake; the client library is looked at only when it has raised something.
-Invariants: only BlobNotFound, or a 404 that cannot be about the container, is NotFound (S3); an unknown code goes by its HTTP status;
-what is not recognised is `Unavailable`. No message carries an answer's text: it may quote a signature.
+Invariants: of a blob only BlobNotFound, or a 404 that cannot be about the container, is NotFound (S3); an unknown code goes by its HTTP
+status; what is not recognised is `Unavailable`. No message carries an answer's text: it may quote a signature.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from storemount.stores.translation import translated
 # https://learn.microsoft.com/rest/api/storageservices/blob-service-error-codes, and the common ones beside them.
 _CODES: dict[str, type[StoreMountError]] = {
     "BlobNotFound": NotFound,
+    "NoPendingCopyOperation": NotFound,
     "ContainerNotFound": MissingStore,
     "ContainerBeingDeleted": MissingStore,
     "ContainerDisabled": Denied,

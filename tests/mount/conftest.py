@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.azurite import AzureServer, azurite
 from tests.support.command import Storemount
-from tests.support.mounting import KINDS, PLAIN, REMOTE, Subject, mount_of, mounted, open_outside, plant, temporary_home
+from tests.support.mounting import AZURE, KINDS, PLAIN, REMOTE, Subject, mount_of, mounted, open_outside, plant, temporary_home
 from tests.support.outside import Folder, Outside
 from tests.support.proxy import Proxy, proxy_to
 from tests.support.servers import BucketClient, S3Server, moto_server
@@ -57,6 +58,23 @@ def s3_server() -> Iterator[S3Server]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def azure_server() -> Iterator[AzureServer]:
+    with azurite() as server:
+        yield server
+
+
+def server_for(kind: str, request: pytest.FixtureRequest) -> S3Server | AzureServer | None:
+    """The server that a mount of this kind needs; None for a local one."""
+    if kind in REMOTE:
+        server: S3Server = request.getfixturevalue("s3_server")
+        return server
+    if kind == AZURE:
+        emulator: AzureServer = request.getfixturevalue("azure_server")
+        return emulator
+    return None
+
+
 @pytest.fixture
 def bucket(s3_server: S3Server) -> Iterator[BucketClient]:
     """A fresh bucket, seen from outside."""
@@ -77,7 +95,7 @@ def fresh_store(request: pytest.FixtureRequest, storemount: Storemount) -> Itera
     made: list[Outside] = []
 
     def make(kind: str) -> Outside:
-        server = request.getfixturevalue("s3_server") if kind in REMOTE else None
+        server = server_for(kind, request)
         made.append(open_outside(kind, storemount.home, server, f"fresh-{next(_numbers)}"))
         return made[-1]
 
@@ -97,7 +115,7 @@ def subject(request: pytest.FixtureRequest, home: Path, storemount: Storemount) 
         folder.root.mkdir()
         yield Subject(kind, folder.root, planted=plant(folder, planted))
         return
-    server = request.getfixturevalue("s3_server") if kind in REMOTE else None
+    server = server_for(kind, request)
     outside = open_outside(kind, home, server, name)
     keys = plant(outside, planted)
     try:

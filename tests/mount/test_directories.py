@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.mounting import PLAIN, Subject
+from tests.support.mounting import AZURE, KINDS, PLAIN, Subject
 from tests.support.waiting import synced
 
+SUBJECTS = (*KINDS, AZURE)
 PLANTED = 2
 
 
@@ -119,6 +120,7 @@ def test_S11_file_that_becomes_a_directory_and_back(root: Path) -> None:
     assert os.listdir(root) == []
 
 
+@pytest.mark.subjects(*KINDS)
 def test_S11_ten_thousand_entries(root: Path, subject: Subject) -> None:
     """Every entry is listed exactly once, and stat agrees with the listing."""
     count = 1500 if subject.remote else 10_000

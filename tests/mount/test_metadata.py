@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.mounting import STORES, Subject, planted_bytes
+from tests.support.mounting import AZURE, KINDS, STORES, Subject, planted_bytes
 from tests.support.waiting import synced
 
+SUBJECTS = (*KINDS, AZURE)
 PLANTED = 4
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.mounting import Subject, planted_bytes
+from tests.support.mounting import AZURE, KINDS, Subject, planted_bytes
 
+SUBJECTS = (*KINDS, AZURE)
 PLANTED = 12
 BLOCK = 128 * 1024
 

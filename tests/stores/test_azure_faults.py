@@ -19,12 +19,23 @@ from storemount.errors import (
     Unavailable,
     Unreachable,
 )
-from storemount.stores.base import EMPTY, ArtifactStore
+from storemount.stores.base import EMPTY, Artifact, ArtifactStore
 from storemount.stores.flavors import StoreSpec, open_store
 from tests.stores.conftest import ENGINES, SourceMaker, azure_store
 from tests.stores.test_faults import ARTIFACT, WRITTEN, each, failures, kinds
 from tests.support.azurite import ACCOUNT, AzureServer, azurite
-from tests.support.faults import Treatment, answer, azure_refusal, faulty_server, garbage, refused_address, reset, silence
+from tests.support.faults import (
+    Treatment,
+    answer,
+    azure_refusal,
+    faulty_server,
+    garbage,
+    refused_address,
+    reset,
+    response,
+    scripted,
+    silence,
+)
 
 RANGE = "Content-Range: bytes 0-4/5\r\n"
 KEY = "c2VjcmV0LXNlY3JldC1zZWNyZXQ="
@@ -188,3 +199,54 @@ async def test_a_read_from_azure_is_given_up_at_once(engine: str) -> None:
             with trio.move_on_after(0.5) as scope, trio.fail_after(10):
                 await store.read(ARTIFACT, 0, 5)
     assert scope.cancelled_caught
+
+
+class SlowCopy:
+    """A container whose copies are made in their own time: each HEAD of the copy tells the next of `states`."""
+
+    def __init__(self, *states: str) -> None:
+        self._states = iter(states)
+        self.requests: list[str] = []
+
+    def _state(self) -> str:
+        if "PUT abort" in self.requests:
+            return "aborted"
+        return next(self._states)
+
+    def __call__(self, head: str) -> bytes:
+        line = head.partition("\r\n")[0]
+        self.requests.append(line.partition(" ")[0] + (" abort" if "comp=copy" in line else ""))
+        if line.startswith("HEAD "):
+            return response("200 OK", lines=f"x-ms-copy-id: one\r\nx-ms-copy-status: {self._state()}\r\nx-ms-blob-type: BlockBlob\r\n")
+        if line.startswith("PUT ") and "comp=copy" not in line:
+            return response("202 Accepted", lines="x-ms-copy-id: one\r\nx-ms-copy-status: pending\r\n")
+        return response("204 No Content" if "comp=copy" in line else "202 Accepted")
+
+
+async def copied(slow: SlowCopy, engine: str) -> Artifact:
+    with faulty_server(scripted(slow)) as endpoint:
+        async with opened(endpoint, engine, 6.0) as store:
+            return await store.copy(ARTIFACT, "other")
+
+
+@engines
+async def test_a_copy_that_takes_its_time_is_waited_for(engine: str) -> None:
+    slow = SlowCopy("pending", "pending", "success")
+    assert (await copied(slow, engine)).key == "other"
+    assert slow.requests == ["PUT", "HEAD", "HEAD", "HEAD"]
+
+
+@engines
+async def test_s6_a_copy_that_fails_leaves_no_empty_blob(engine: str) -> None:
+    slow = SlowCopy("pending", "failed")
+    with pytest.raises(Unavailable, match="ended as failed"):
+        await copied(slow, engine)
+    assert slow.requests == ["PUT", "HEAD", "HEAD", "PUT abort", "HEAD", "DELETE"]
+
+
+@engines
+async def test_s6_a_copy_that_is_given_up_leaves_no_empty_blob(engine: str) -> None:
+    slow = SlowCopy(*["pending"] * 1000)
+    with trio.move_on_after(1):
+        await copied(slow, engine)
+    assert slow.requests[-3:] == ["PUT abort", "HEAD", "DELETE"]

@@ -108,6 +108,12 @@ class ContainerView:
     def __exit__(self, *_: object) -> None:
         self._client.close()
 
+    def trust(self, certificate: Path) -> ContainerView:
+        """Speak TLS with a server that has this certificate."""
+        credential = {"account_name": ACCOUNT, "account_key": self.server.key}
+        self._client = ContainerClient(self.server.endpoint, self.name, credential=credential, connection_verify=str(certificate))
+        return self
+
     @property
     def uri(self) -> str:
         return f"abfs://{self.name}"
@@ -148,6 +154,11 @@ class ContainerView:
     def list(self, prefix: str = "") -> dict[str, int]:
         """Every blob below `prefix` with its size, markers included."""
         return {blob.name: int(blob.size) for blob in self._client.list_blobs(name_starts_with=prefix)}
+
+    def marked(self) -> set[str]:
+        """Every blob; the name of one that stands for a directory ends in a slash."""
+        blobs = self._client.list_blobs(include=["metadata"])
+        return {blob.name + ("/" if (blob.metadata or {}).get("hdi_isfolder") == "true" else "") for blob in blobs}
 
     def blocks(self, key: str) -> int:
         """How many blocks of a blob were sent and not committed; 0 when nothing of it is there."""

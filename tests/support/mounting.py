@@ -23,14 +23,17 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from tests.support.azurite import AzureServer
 from tests.support.command import Storemount
-from tests.support.outside import Bucket, Folder, Outside
+from tests.support.outside import Bucket, Container, Folder, Outside
 from tests.support.servers import BucketClient, S3Server
 from tests.support.waiting import exited
 
 _COMPLAINT = re.compile(r"\b(WARNING|ERROR|CRITICAL)\b|Traceback|never awaited|Exception ignored", re.IGNORECASE)
 PLAIN = "plain"
 REMOTE = ("s3-native", "s3-fsspec")
+AZURE = "azure-native"
+"""For the modules where a store's own ways matter most: how directories are marked, what is copied, what a condition does."""
 CUSTOM = "custom"
 """A local folder once more, but through fsspec, as any of its file systems would be."""
 STORES = ("local", *REMOTE)
@@ -158,7 +161,7 @@ class Subject:
     @property
     def remote(self) -> bool:
         """Whether each request costs a few milliseconds, and large counts should be smaller."""
-        return self.kind.startswith("s3")
+        return self.kind in (*REMOTE, AZURE)
 
 
 @contextmanager
@@ -172,8 +175,10 @@ def temporary_home() -> Iterator[Path]:
         subprocess.run(["rm", "-rf", "--one-file-system", home], check=True)
 
 
-def open_outside(kind: str, home: Path, server: S3Server | None, bucket: str) -> Outside:
+def open_outside(kind: str, home: Path, server: S3Server | AzureServer | None, bucket: str) -> Outside:
     """An empty store for a mount of this kind."""
+    if isinstance(server, AzureServer):
+        return Container(server.client(bucket).create())
     if server is None:
         folder = home / bucket
         folder.mkdir()
@@ -185,6 +190,10 @@ def mount_of(command: Storemount, kind: str, outside: Outside, options: Sequence
     """A mount (not started) of the store that `outside` looks at, through the engine that `kind` names."""
     if isinstance(outside, Folder):
         return Mount(command, outside.root.as_uri().replace("file:", "local:" if kind == CUSTOM else "file:"), options)
+    if isinstance(outside, Container):
+        client = outside.client
+        name = command.register(f"{client.name}-{kind}", "azure", client.uri, client.server.attributes())
+        return Mount(command, name, ("--engine", kind.removeprefix("azure-"), *options))
     assert isinstance(outside, Bucket)
     return bucket_mount(command, kind, outside.client, options)
 

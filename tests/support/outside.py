@@ -1,6 +1,6 @@
 """What is in a store, seen by somebody who does not know of the mount.
 
-What it is: one small view over a plain folder and over a bucket, for comparing what went in with what is there.
+What it is: one small view over a plain folder, over a bucket and over a container, for comparing what went in with what is there.
 What it is not: a store of the product; nothing here shares code with it.
 Invariants: keys are relative to the store's root; a directory that exists by itself is a key that ends in "/".
 """
@@ -13,6 +13,7 @@ from typing import Protocol
 
 from botocore.exceptions import ClientError
 
+from tests.support.azurite import ContainerView
 from tests.support.servers import BucketClient
 
 
@@ -93,6 +94,31 @@ class Bucket:
 
     def keys(self, prefix: str = "") -> set[str]:
         return set(self.client.list(prefix))
+
+    def close(self) -> None:
+        self.client.__exit__()
+
+
+class Container:
+    """A container of Azure, through the client of the test servers. A directory that has a blob of its own is a key with a slash."""
+
+    def __init__(self, client: ContainerView) -> None:
+        self.client = client
+
+    def get(self, key: str) -> bytes:
+        return self.client.get(key)
+
+    def put(self, key: str, data: bytes) -> None:
+        if key.endswith("/"):
+            self.client.folder(key.removesuffix("/"))
+        else:
+            self.client.put(key, data)
+
+    def delete(self, key: str) -> None:
+        self.client.delete(key.removesuffix("/"))
+
+    def keys(self, prefix: str = "") -> set[str]:
+        return {key for key in self.client.marked() if key.startswith(prefix)}
 
     def close(self) -> None:
         self.client.__exit__()
