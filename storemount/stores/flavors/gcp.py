@@ -11,13 +11,15 @@ import os
 import re
 
 from storemount.stores.base import ArtifactStore
-from storemount.stores.flavors.spec import FSSPEC, Attribute, Flavor, StoreSpec, bucket_path, refusal
+from storemount.stores.flavors.spec import FSSPEC, NATIVE, Attribute, Flavor, StoreSpec, bucket_path, refusal
 
 _SCHEMES = ("gs://", "gcs://")
 _WORDS = ("google_default", "anon", "cloud")
-_NEEDED = {
+_NEEDED: dict[str, tuple[str, ...]] = {
     "service_account": ("client_email", "private_key", "token_uri"),
     "authorized_user": ("client_id", "client_secret", "refresh_token"),
+    "external_account": ("audience", "subject_token_type", "token_url", "credential_source"),
+    "impersonated_service_account": ("service_account_impersonation_url", "source_credentials"),
 }
 
 _ATTRIBUTES = (
@@ -66,17 +68,28 @@ def _check_object(spec: StoreSpec, text: str) -> None:
     kind = told.get("type")
     if not isinstance(kind, str):
         raise refusal(spec, 'the attribute token has no "type"; paste the whole file that Google gave you, or write token=@FILE')
-    if missing := [name for name in _NEEDED.get(kind, ()) if not told.get(name)]:
+    if kind not in _NEEDED:
+        raise refusal(spec, f"the attribute token has a type that is not known; known: {', '.join(_NEEDED)}")
+    if missing := [name for name in _NEEDED[kind] if not told.get(name)]:
         raise refusal(
             spec, f"the attribute token lacks {', '.join(missing)}; paste the whole file that Google gave you, or write token=@FILE"
         )
 
 
 def _open(spec: StoreSpec, engine: str, deadline: float) -> ArtifactStore:
-    from storemount.stores.gcs import GcsStore
     from storemount.stores.gcssettings import GcsSettings
 
-    return GcsStore(GcsSettings.of(spec.path, spec.attributes), deadline=deadline)
+    settings = GcsSettings.of(spec.path, spec.attributes)
+    if engine == NATIVE and (settings.requester_pays or settings.prefix != settings.prefix.strip()):
+        raise refusal(spec, "the native engine knows no requester_pays, and no prefix with spaces at its ends; use --engine fsspec")
+    if engine == NATIVE:
+        from storemount.stores.gcsnative import GcsService
+        from storemount.stores.native import NativeStore
+
+        return NativeStore(GcsService(settings, deadline=deadline), deadline=deadline)
+    from storemount.stores.gcs import GcsStore
+
+    return GcsStore(settings, deadline=deadline)
 
 
-FLAVOR = Flavor("gcp", _SCHEMES, _ATTRIBUTES, (FSSPEC,), "a bucket of Google Cloud Storage", _check, _open)
+FLAVOR = Flavor("gcp", _SCHEMES, _ATTRIBUTES, (FSSPEC, NATIVE), "a bucket of Google Cloud Storage", _check, _open)
