@@ -17,8 +17,9 @@ from storemount.stores.azure import AzureStore
 from storemount.stores.azureerrors import azure_error
 from storemount.stores.azurenames import is_holdable, says_folder, traits
 from storemount.stores.azuresettings import AzureSettings
-from storemount.stores.base import Artifact, ArtifactStore
+from storemount.stores.base import Artifact, ArtifactStore, Source
 from storemount.stores.budget import ByteBudget
+from storemount.stores.metadata import user_metadata
 from storemount.stores.native_errors import Answers
 from storemount.stores.native_service import by_etag, untouched
 
@@ -33,6 +34,8 @@ class AzureService:
     lists = True
     marks = False
     stubs = True
+    pins = True
+    parts = True
     single_deletes = 50
 
     def __init__(self, settings: AzureSettings) -> None:
@@ -45,6 +48,12 @@ class AzureService:
             return opendal.Operator("azblob", **self._settings.native())
         except opendal.exceptions.ConfigInvalid as error:
             raise Invalid(f"{self.uri}: {str(error).partition('Context')[0].strip()}") from error
+
+    async def renewed(self) -> None:
+        return None
+
+    def metadata(self, source: Source) -> dict[str, str]:
+        return user_metadata(source)
 
     def other(self, *, deadline: float, uploads: ByteBudget) -> ArtifactStore:
         return AzureStore(self._settings, deadline=deadline, uploads=uploads)

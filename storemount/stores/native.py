@@ -25,12 +25,11 @@ import opendal
 import trio
 from opendal.layers import RetryLayer, TimeoutLayer
 
-from storemount.errors import Changed, InvalidName, NotFound, StoreMountError, TimedOut
+from storemount.errors import Changed, Corrupt, InvalidName, NotFound, StoreMountError, TimedOut
 from storemount.stores.base import Artifact, Child, Source
 from storemount.stores.bridge import AsyncioThread
 from storemount.stores.budget import ByteBudget
 from storemount.stores.flat import FlatStore, distinct
-from storemount.stores.metadata import user_metadata
 from storemount.stores.native_errors import named
 from storemount.stores.native_service import Service
 from storemount.stores.parallel import for_each, resolve
@@ -57,20 +56,29 @@ class NativeStore(FlatStore):
         self.traits = service.traits
         self._service = service
         self._deadline = deadline
-        self._bare = service.operator()
-        self._operator = _bounded(self._bare, deadline * 0.3, 2, deadline)
-        self._listings = self._operator.to_async_operator()
+        self._use(service.operator())
         self._asyncio = AsyncioThread("native-listings")
         self._uploads = ByteBudget(UPLOAD_BYTES)
         self._other = service.other(deadline=deadline, uploads=self._uploads)
         self._threads = trio.CapacityLimiter(THREADS)
 
+    def _use(self, operator: opendal.Operator) -> None:
+        self._bare = operator
+        self._operator = _bounded(operator, self._deadline * 0.3, 2, self._deadline)
+        self._listings = self._operator.to_async_operator()
+
+    async def _renew(self) -> None:
+        if (operator := await self._service.renewed()) is not None:
+            self._use(operator)
+
     async def check(self) -> None:
+        await self._renew()
         await self._first_row("")
 
     async def stat(self, key: str) -> Child:
         if not self._service.verbatim(key):
             return await self._other.stat(key)
+        await self._renew()
         return await resolve(key, self._head, self._is_directory)
 
     async def _head(self, key: str, *, shield: bool = False) -> Artifact | None:
@@ -90,6 +98,7 @@ class NativeStore(FlatStore):
                 async for page in pages:
                     yield page
             return
+        await self._renew()
         lister = await self._ask(prefix, partial(self._listings.list, prefix, recursive=recursive))
         row = partial(self._row, prefix=prefix)
         directories: set[str] = set()
@@ -125,16 +134,34 @@ class NativeStore(FlatStore):
     async def read(self, artifact: Artifact, start: int, stop: int) -> bytes | bytearray | memoryview:
         if not self._service.verbatim(artifact.key):
             return await self._other.read(artifact, start, stop)
+        await self._renew()
         pinned = partial(self._operator.read, artifact.key, offset=start, size=stop - start, **self._service.pin(artifact))
         try:
-            return await self._run(artifact.key, pinned, receiving=stop - start)
+            try:
+                data = await self._run(artifact.key, pinned, receiving=stop - start)
+            except Corrupt:
+                await self._confirm(artifact)
+                raise
+            await self._confirm(artifact)
         except NotFound as error:
             raise Changed(artifact.key) from error
+        return data
+
+    async def _confirm(self, artifact: Artifact) -> None:
+        """Raises Changed, or NotFound, when a service that cannot read one version has another by now: then the bytes may be of that one.
+        A version that is there still was there all the time."""
+        if self._service.pins:
+            return
+        now = await self._head(artifact.key)
+        if now is None or now.version != artifact.version:
+            raise Changed(artifact.key)
 
     async def write(self, key: str, source: Source, *, over: Artifact | None = None, absent: bool = False) -> Artifact:
         directory = key.endswith("/")
-        if over is not None or absent or not self._service.verbatim(key) or (directory and not self._service.marks):
+        foreign = (directory and not self._service.marks) or (source.size > SINGLE_PUT and not self._service.parts)
+        if over is not None or absent or foreign or not self._service.verbatim(key):
             return await self._other.write(key, source, over=over, absent=absent)
+        await self._renew()
         try:
             if directory:
                 return await self._mark(key)
@@ -162,7 +189,7 @@ class NativeStore(FlatStore):
     def _put(self, key: str, source: Source) -> None:
         data = read_part(source, 0, source.size)
         with self._named(key):
-            self._writing(source.size).write(key, data, user_metadata=user_metadata(source))
+            self._writing(source.size).write(key, data, user_metadata=self._service.metadata(source))
 
     async def _upload(self, key: str, source: Source) -> None:
         try:
@@ -188,7 +215,7 @@ class NativeStore(FlatStore):
         part = part_size(source.size)
         operator = self._writing(part * CONCURRENT)
         with self._named(key):
-            writer = operator.open(key, "wb", chunk=part, concurrent=CONCURRENT, user_metadata=user_metadata(source))
+            writer = operator.open(key, "wb", chunk=part, concurrent=CONCURRENT, user_metadata=self._service.metadata(source))
         for _, start, stop in ranges(source.size, part):
             trio.from_thread.check_cancelled()
             data = read_part(source, start, stop)
@@ -208,6 +235,7 @@ class NativeStore(FlatStore):
 
     async def delete(self, keys: Sequence[str]) -> None:
         single = [key for key in keys if self._deletes(key)] if len(keys) <= self._service.single_deletes else []
+        await self._renew()
         await for_each(single, DELETES, self._delete_one)
         if rest := keys if not single else [key for key in keys if not self._deletes(key)]:
             await self._other.delete(rest)

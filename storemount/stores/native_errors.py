@@ -60,6 +60,7 @@ _WORDS: tuple[tuple[str, type[StoreMountError]], ...] = (
     ("too much data", Corrupt),
     ("BytesRange::advance", Corrupt),
     ("invalid HTTP version", Corrupt),
+    ("deserialize json", Corrupt),
     ("credential", Denied),
 )
 

@@ -3,7 +3,7 @@
 What it is: the small object that `NativeStore` asks wherever services differ (options, errors, versions, markers, what another client
 has to do), and what several of them answer in the same way.
 What it is not: a store, or a client; one that reaches the same bucket by another client is what `other` makes.
-Invariant: what a service says of a key or an answer depends on nothing else; it keeps no state.
+Invariant: what a service says of a key or an answer depends on nothing else; it keeps no state but credentials that it renews.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from storemount.errors import Corrupt
-from storemount.stores.base import Artifact, ArtifactStore, Traits
+from storemount.stores.base import Artifact, ArtifactStore, Source, Traits
 from storemount.stores.budget import ByteBudget
 from storemount.stores.metadata import whole_seconds
 from storemount.stores.native_errors import Answers
@@ -27,8 +27,9 @@ class Service(Protocol):
 
     `answers`: how its failures are read. `lists`: OpenDAL's listing tells all that a row needs; `marks`: OpenDAL's `create_dir` makes the
     marker that tools of this service know; where one of them is False, `other` does it. `stubs`: an empty object can stand for a
-    directory, and only a HEAD tells. `single_deletes`: up to so many keys are deleted by requests of their own, in parallel; more go to
-    `other` in bulk."""
+    directory, and only a HEAD tells. `pins`: a read can be held to one version; otherwise what is there is looked at after each read.
+    `parts`: OpenDAL sends what is larger than one request, in an upload that `other` can clear up; otherwise `other` sends it.
+    `single_deletes`: up to so many keys are deleted by requests of their own, in parallel; more go to `other` in bulk."""
 
     @property
     def uri(self) -> str: ...
@@ -49,10 +50,24 @@ class Service(Protocol):
     def stubs(self) -> bool: ...
 
     @property
+    def pins(self) -> bool: ...
+
+    @property
+    def parts(self) -> bool: ...
+
+    @property
     def single_deletes(self) -> int: ...
 
     def operator(self) -> opendal.Operator:
         """OpenDAL's operator at the root, without time-outs or retries. Raises Invalid for options that it refuses."""
+        ...
+
+    async def renewed(self) -> opendal.Operator | None:
+        """Another operator, when the one in use has credentials that are about to end; None when it is still good."""
+        ...
+
+    def metadata(self, source: Source) -> dict[str, str]:
+        """User metadata of a write, in the names that tools of this service use."""
         ...
 
     def other(self, *, deadline: float, uploads: ByteBudget) -> ArtifactStore:

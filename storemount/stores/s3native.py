@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import opendal
 
 from storemount.errors import Invalid
-from storemount.stores.base import Artifact, ArtifactStore, Traits
+from storemount.stores.base import Artifact, ArtifactStore, Source, Traits
 from storemount.stores.budget import ByteBudget
+from storemount.stores.metadata import user_metadata
 from storemount.stores.native_errors import Answers
 from storemount.stores.native_service import by_etag, untouched
 from storemount.stores.s3 import S3Store
@@ -32,6 +33,8 @@ class S3Service:
     lists = True
     marks = True
     stubs = False
+    pins = True
+    parts = True
     single_deletes = 50
 
     def __init__(self, settings: S3Settings) -> None:
@@ -48,6 +51,12 @@ class S3Service:
                 raise Invalid(f"{self.uri}: {str(error).partition('Context')[0].strip()}") from error
         # botocore's default, where neither the user nor the environment names a region.
         return opendal.Operator("s3", **options, region="us-east-1")
+
+    async def renewed(self) -> None:
+        return None
+
+    def metadata(self, source: Source) -> dict[str, str]:
+        return user_metadata(source)
 
     def other(self, *, deadline: float, uploads: ByteBudget) -> ArtifactStore:
         return S3Store(self._settings, deadline=deadline, uploads=uploads)

@@ -16,7 +16,8 @@ import pytest
 
 from tests.support.azurite import AzureServer, azurite
 from tests.support.command import Storemount
-from tests.support.mounting import AZURE, KINDS, PLAIN, REMOTE, Subject, mount_of, mounted, open_outside, plant, temporary_home
+from tests.support.gcs import GcsServer, gcs_server
+from tests.support.mounting import AZURE, GCS, KINDS, PLAIN, REMOTE, Subject, mount_of, mounted, open_outside, plant, temporary_home
 from tests.support.outside import Folder, Outside
 from tests.support.proxy import Proxy, proxy_to
 from tests.support.servers import BucketClient, S3Server, moto_server
@@ -64,7 +65,13 @@ def azure_server() -> Iterator[AzureServer]:
         yield server
 
 
-def server_for(kind: str, request: pytest.FixtureRequest) -> S3Server | AzureServer | None:
+@pytest.fixture(scope="session")
+def google_server() -> Iterator[GcsServer]:
+    with gcs_server() as server:
+        yield server
+
+
+def server_for(kind: str, request: pytest.FixtureRequest) -> S3Server | AzureServer | GcsServer | None:
     """The server that a mount of this kind needs; None for a local one."""
     if kind in REMOTE:
         server: S3Server = request.getfixturevalue("s3_server")
@@ -72,6 +79,9 @@ def server_for(kind: str, request: pytest.FixtureRequest) -> S3Server | AzureSer
     if kind == AZURE:
         emulator: AzureServer = request.getfixturevalue("azure_server")
         return emulator
+    if kind == GCS:
+        google: GcsServer = request.getfixturevalue("google_server")
+        return google
     return None
 
 

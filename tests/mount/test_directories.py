@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.mounting import AZURE, KINDS, PLAIN, Subject
+from tests.support.mounting import AZURE, GCS, KINDS, PLAIN, Subject
 from tests.support.waiting import synced
 
-SUBJECTS = (*KINDS, AZURE)
+SUBJECTS = (*KINDS, AZURE, GCS)
 PLANTED = 2
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.mounting import AZURE, KINDS, STORES, Subject, planted_bytes
+from tests.support.mounting import AZURE, GCS, KINDS, STORES, Subject, planted_bytes
 from tests.support.waiting import synced
 
-SUBJECTS = (*KINDS, AZURE)
+SUBJECTS = (*KINDS, AZURE, GCS)
 PLANTED = 4
 
 

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 import pytest
 
 from tests.support.command import Storemount
-from tests.support.mounting import AZURE, Mount, mount_of, mounted
+from tests.support.mounting import AZURE, GCS, Mount, mount_of, mounted
 from tests.support.outside import Outside
 
-KINDS = ("local", "s3-native", "s3-fsspec", AZURE)
+KINDS = ("local", "s3-native", "s3-fsspec", AZURE, GCS)
 BASE = b"x" * 20_000
 
 

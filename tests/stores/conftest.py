@@ -16,11 +16,13 @@ from storemount.stores.base import ArtifactStore, Source
 from storemount.stores.flavors import StoreSpec, open_store
 from storemount.stores.memory import MemoryStore
 from tests.support.azurite import AzureServer, ContainerView, azurite
+from tests.support.gcs import GcsBucket, GcsServer, gcs_server
 from tests.support.servers import BucketClient, S3Server, moto_server
 
 ENGINES = ["native", "fsspec"]
 AZURE = ["azure-native", "azure-fsspec"]
-FLAT = ["memory", *ENGINES, *AZURE]
+GCS = ["gcs-native", "gcs-fsspec"]
+FLAT = ["memory", *ENGINES, *AZURE, *GCS]
 SUBJECTS = [*FLAT, "local", "custom"]
 
 _numbers = itertools.count(1)
@@ -100,8 +102,8 @@ class Subject:
         return self.name in FLAT
 
     @property
-    def bucket(self) -> BucketClient | None:
-        return self.outside if isinstance(self.outside, BucketClient) else None
+    def bucket(self) -> BucketClient | GcsBucket | None:
+        return self.outside if isinstance(self.outside, BucketClient | GcsBucket) else None
 
     @property
     def azure(self) -> bool:
@@ -154,6 +156,24 @@ def azure_store(server: AzureServer, path: str, engine: str, *, deadline: float 
     return open_store(StoreSpec("test", "azure", path, server.attributes()), engine=engine, deadline=deadline)
 
 
+@pytest.fixture(scope="session")
+def google_server() -> Iterator[GcsServer]:
+    with gcs_server() as server:
+        yield server
+
+
+@pytest.fixture
+def google_bucket(google_server: GcsServer) -> Iterator[GcsBucket]:
+    """A fresh, empty bucket, removed afterwards."""
+    bucket = GcsBucket(google_server, f"bucket-{os.getpid()}-{next(_numbers)}").create()
+    yield bucket
+    bucket.remove()
+
+
+def gcs_store(server: GcsServer, path: str, engine: str, *, deadline: float = 10.0) -> ArtifactStore:
+    return open_store(StoreSpec("test", "gcp", path, server.attributes()), engine=engine, deadline=deadline)
+
+
 def s3_store(server: S3Server, path: str, engine: str, *, deadline: float = 10.0) -> ArtifactStore:
     return open_store(StoreSpec("test", "s3", path, server.attributes()), engine=engine, deadline=deadline)
 
@@ -165,6 +185,9 @@ def make_subject(name: str, request: pytest.FixtureRequest) -> Subject:
     if name in ENGINES:
         bucket: BucketClient = request.getfixturevalue("bucket")
         return Subject(name, s3_store(bucket.server, bucket.uri, name), bucket)
+    if name in GCS:
+        google: GcsBucket = request.getfixturevalue("google_bucket")
+        return Subject(name, gcs_store(google.server, google.uri, name.removeprefix("gcs-")), google)
     if name in AZURE:
         container: ContainerView = request.getfixturevalue("container")
         return Subject(name, azure_store(container.server, container.uri, name.removeprefix("azure-")), container)
@@ -201,6 +224,14 @@ async def s3(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
 @pytest.fixture(params=AZURE)
 async def azure(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
     """Each Azure engine, on an empty container."""
+    made = make_subject(request.param, request)
+    yield made
+    await made.store.aclose()
+
+
+@pytest.fixture(params=GCS)
+async def gcs(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
+    """Each GCS engine, on an empty bucket."""
     made = make_subject(request.param, request)
     yield made
     await made.store.aclose()

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-CLIENTS = {"asyncio", "fsspec", "opendal", "s3fs", "aiobotocore", "botocore", "aiohttp", "azure"}
+CLIENTS = {"asyncio", "fsspec", "opendal", "s3fs", "aiobotocore", "botocore", "aiohttp", "gcsfs", "google", "azure"}
 ATTRIBUTES = {
     "s3": {"key": "k", "secret": "s", "endpoint": "http://127.0.0.1:1"},
     "azure": {"account_name": "account", "account_key": "a2V5"},
@@ -32,6 +32,8 @@ print(" ".join(sys.modules))
         ("memory", "memory://", "auto", set()),
         ("s3", "s3://bucket", "native", {"asyncio", "opendal"}),
         ("s3", "s3://bucket", "fsspec", {"asyncio"}),
+        ("gcp", "gs://bucket", "native", {"asyncio", "opendal"}),
+        ("gcp", "gs://bucket", "fsspec", {"asyncio"}),
         ("azure", "abfs://container", "native", {"asyncio", "opendal"}),
         ("azure", "abfs://container", "fsspec", {"asyncio"}),
         ("custom", "file:///tmp", "auto", {"asyncio", "fsspec"}),

@@ -25,6 +25,7 @@ from typing import Any
 
 from tests.support.azurite import AzureServer
 from tests.support.command import Storemount
+from tests.support.gcs import GcsBucket, GcsServer
 from tests.support.outside import Bucket, Container, Folder, Outside
 from tests.support.servers import BucketClient, S3Server
 from tests.support.waiting import exited
@@ -33,6 +34,7 @@ _COMPLAINT = re.compile(r"\b(WARNING|ERROR|CRITICAL)\b|Traceback|never awaited|E
 PLAIN = "plain"
 REMOTE = ("s3-native", "s3-fsspec")
 AZURE = "azure-native"
+GCS = "gcs-fsspec"
 """For the modules where a store's own ways matter most: how directories are marked, what is copied, what a condition does."""
 CUSTOM = "custom"
 """A local folder once more, but through fsspec, as any of its file systems would be."""
@@ -161,7 +163,7 @@ class Subject:
     @property
     def remote(self) -> bool:
         """Whether each request costs a few milliseconds, and large counts should be smaller."""
-        return self.kind in (*REMOTE, AZURE)
+        return self.kind in (*REMOTE, AZURE, GCS)
 
 
 @contextmanager
@@ -175,8 +177,10 @@ def temporary_home() -> Iterator[Path]:
         subprocess.run(["rm", "-rf", "--one-file-system", home], check=True)
 
 
-def open_outside(kind: str, home: Path, server: S3Server | AzureServer | None, bucket: str) -> Outside:
+def open_outside(kind: str, home: Path, server: S3Server | AzureServer | GcsServer | None, bucket: str) -> Outside:
     """An empty store for a mount of this kind."""
+    if isinstance(server, GcsServer):
+        return GcsBucket(server, bucket).create()
     if isinstance(server, AzureServer):
         return Container(server.client(bucket).create())
     if server is None:
@@ -194,6 +198,9 @@ def mount_of(command: Storemount, kind: str, outside: Outside, options: Sequence
         client = outside.client
         name = command.register(f"{client.name}-{kind}", "azure", client.uri, client.server.attributes())
         return Mount(command, name, ("--engine", kind.removeprefix("azure-"), *options))
+    if isinstance(outside, GcsBucket):
+        name = command.register(f"{outside.name}-{kind}", "gcp", outside.uri, outside.server.attributes())
+        return Mount(command, name, ("--engine", kind.removeprefix("gcs-"), *options))
     assert isinstance(outside, Bucket)
     return bucket_mount(command, kind, outside.client, options)
 

@@ -61,7 +61,7 @@ def moto_server(*, port: int = 0, environ: Mapping[str, str] | None = None) -> I
     ) as process:
         assert process.stderr is not None
         try:
-            yield S3Server(_announced(process.stderr), process=process)
+            yield S3Server(announced(process.stderr), process=process)
         finally:
             process.kill()
             process.wait()
@@ -92,7 +92,7 @@ def _policy(*actions: str) -> str:
     return json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": list(actions), "Resource": "*"}]})
 
 
-def _announced(log: IO[str]) -> str:
+def announced(log: IO[str]) -> str:
     """The address that the server says it listens on; from then on its log is read and thrown away, so that it never blocks."""
     said = []
     for line in log:

@@ -53,6 +53,7 @@ FENCES: dict[str, tuple[str, ...]] = {
     "fsspec": ("stores.*",),
     "s3fs": ("stores.*",),
     "gcsfs": ("stores.*",),
+    "google": ("stores.gcscredentials", "stores.gcserrors"),
     "adlfs": ("stores.*",),
     "azure": ("stores.*",),
     "boto3": ("stores.*",),
@@ -157,7 +158,7 @@ def test_a_local_store_imports_no_cloud_client() -> None:
         "print(*sorted({name.split('.')[0] for name in sys.modules}))\n"
     )
     loaded = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
-    assert not {"opendal", "fsspec", "s3fs", "boto3", "botocore", "aiobotocore", "azure", "asyncio"} & set(loaded)
+    assert not {"opendal", "fsspec", "s3fs", "boto3", "botocore", "aiobotocore", "gcsfs", "google", "azure", "asyncio"} & set(loaded)
 
 
 def test_every_promise_that_the_readme_gives_is_cited_by_a_test() -> None:

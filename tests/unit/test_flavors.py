@@ -24,7 +24,7 @@ def refusal(wrong: StoreSpec, engine: str = "auto") -> str:
 
 
 def test_every_flavor_has_an_engine_and_a_summary() -> None:
-    assert set(FLAVORS) == {"local", "s3", "azure", "memory", "custom"}
+    assert set(FLAVORS) == {"local", "s3", "gcp", "azure", "memory", "custom"}
     assert all(flavor.engines and flavor.summary and name == flavor.name for name, flavor in FLAVORS.items())
     assert all(attribute.help for flavor in FLAVORS.values() for attribute in flavor.attributes)
 
@@ -67,13 +67,13 @@ def test_secrets_are_not_in_the_repr() -> None:
     ("wrong", "said"),
     [
         (spec("s33", "s3://bucket"), "did you mean s3?"),
-        (spec("zzz", "s3://bucket"), "known: local, s3, azure, memory, custom"),
+        (spec("zzz", "s3://bucket"), "known: local, s3, gcp, azure, memory, custom"),
         (spec("s3", "s3://bucket", kye="x"), "did you mean key"),
         (spec("local", "/tmp", key="x"), "it takes none"),
         (spec("s3", "/tmp"), "begins with s3://, such as s3://my-bucket"),
         (spec("s3", "file:///tmp"), "use the flavor local"),
         (spec("local", "s3://bucket"), "use the flavor s3"),
-        (spec("local", "gs://bucket"), "use the flavor custom"),
+        (spec("local", "gs://bucket"), "use the flavor gcp"),
         (spec("local", ""), "the path is empty"),
         (spec("local", "file://relative/path"), "file:///the/path"),
         (spec("s3", "s3://"), "write s3://bucket"),

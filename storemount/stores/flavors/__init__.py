@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 from storemount.errors import Invalid
 from storemount.stores.base import ArtifactStore
-from storemount.stores.flavors import azure, custom, local, memory, s3
+from storemount.stores.flavors import azure, custom, gcp, local, memory, s3
 from storemount.stores.flavors.spec import AUTO, FSSPEC, LOCAL, MEMORY, NATIVE, Attribute, Flavor, StoreSpec, json_attribute, near, refusal
 from storemount.stores.uri import scheme_of, without_password
 
@@ -35,7 +35,7 @@ __all__ = [
     "validate",
 ]
 
-_OWN = (local.FLAVOR, s3.FLAVOR, azure.FLAVOR, memory.FLAVOR)
+_OWN = (local.FLAVOR, s3.FLAVOR, gcp.FLAVOR, azure.FLAVOR, memory.FLAVOR)
 _CUSTOM = custom.flavor(scheme.removesuffix("://") for flavor in _OWN for scheme in flavor.schemes if scheme)
 
 FLAVORS: Mapping[str, Flavor] = MappingProxyType({flavor.name: flavor for flavor in (*_OWN, _CUSTOM)})

@@ -1,0 +1,95 @@
+"""The flavor `gcp`: a bucket of Google Cloud Storage.
+
+What it is: its attributes, their check, and the choice of its engine.
+What it is not: the credentials themselves (`stores.gcscredentials`), or the stores (`stores.gcs`, `stores.native`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+
+from storemount.stores.base import ArtifactStore
+from storemount.stores.flavors.spec import FSSPEC, NATIVE, Attribute, Flavor, StoreSpec, bucket_path, refusal
+
+_SCHEMES = ("gs://", "gcs://")
+_WORDS = ("google_default", "anon", "cloud")
+_NEEDED: dict[str, tuple[str, ...]] = {
+    "service_account": ("client_email", "private_key", "token_uri"),
+    "authorized_user": ("client_id", "client_secret", "refresh_token"),
+    "external_account": ("audience", "subject_token_type", "token_url", "credential_source"),
+    "impersonated_service_account": ("service_account_impersonation_url", "source_credentials"),
+}
+
+_ATTRIBUTES = (
+    Attribute(
+        "token",
+        "credentials: a JSON object, the path of a file with one, google_default (also without it: Application Default Credentials), "
+        "cloud (the machine's own account), or anon",
+        secret=True,
+    ),
+    Attribute("project", "the project that the bucket belongs to"),
+    Attribute("endpoint", "URL of a server that is not Google's, such as http://127.0.0.1:4443"),
+    Attribute("requester_pays", "the project to bill, for a bucket whose readers pay"),
+)
+
+
+def _check(spec: StoreSpec) -> str:
+    _check_token(spec)
+    scheme = next(scheme for scheme in _SCHEMES if spec.path.strip().lower().startswith(scheme))
+    bucket = spec.path.strip()[len(scheme) :].partition("/")[0]
+    if "@" in bucket:
+        raise refusal(spec, "credentials do not belong in the URI; give them as the attribute token")
+    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]", bucket):
+        raise refusal(spec, f"{bucket!r} is not a bucket; write gs://bucket or gs://bucket/prefix, in small letters")
+    endpoint = spec.attributes.get("endpoint", "")
+    if endpoint and not re.match(r"https?://[^/]", endpoint):
+        raise refusal(spec, "the endpoint is not a URL; write http://host:port or https://host")
+    return _SCHEMES[0] + bucket_path(spec, scheme).removeprefix(scheme)
+
+
+def _check_token(spec: StoreSpec) -> None:
+    token = spec.attributes.get("token", "").strip()
+    if not token or token in _WORDS:
+        return
+    if token.startswith("{"):
+        _check_object(spec, token)
+    elif not os.path.isfile(os.path.expanduser(token)):
+        words = ", ".join(_WORDS)
+        raise refusal(spec, f"the attribute token is neither a file here nor a JSON object; write one of these, or one of {words}")
+
+
+def _check_object(spec: StoreSpec, text: str) -> None:
+    try:
+        told = json.loads(text)
+    except ValueError as error:
+        raise refusal(spec, f"the attribute token is not JSON ({error}); paste the whole file that Google gave you, or @FILE") from None
+    kind = told.get("type")
+    if not isinstance(kind, str):
+        raise refusal(spec, 'the attribute token has no "type"; paste the whole file that Google gave you, or write token=@FILE')
+    if kind not in _NEEDED:
+        raise refusal(spec, f"the attribute token has a type that is not known; known: {', '.join(_NEEDED)}")
+    if missing := [name for name in _NEEDED[kind] if not told.get(name)]:
+        raise refusal(
+            spec, f"the attribute token lacks {', '.join(missing)}; paste the whole file that Google gave you, or write token=@FILE"
+        )
+
+
+def _open(spec: StoreSpec, engine: str, deadline: float) -> ArtifactStore:
+    from storemount.stores.gcssettings import GcsSettings
+
+    settings = GcsSettings.of(spec.path, spec.attributes)
+    if engine == NATIVE and (settings.requester_pays or settings.prefix != settings.prefix.strip()):
+        raise refusal(spec, "the native engine knows no requester_pays, and no prefix with spaces at its ends; use --engine fsspec")
+    if engine == NATIVE:
+        from storemount.stores.gcsnative import GcsService
+        from storemount.stores.native import NativeStore
+
+        return NativeStore(GcsService(settings, deadline=deadline), deadline=deadline)
+    from storemount.stores.gcs import GcsStore
+
+    return GcsStore(settings, deadline=deadline)
+
+
+FLAVOR = Flavor("gcp", _SCHEMES, _ATTRIBUTES, (FSSPEC, NATIVE), "a bucket of Google Cloud Storage", _check, _open)

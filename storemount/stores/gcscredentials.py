@@ -1,0 +1,99 @@
+"""GcsCredentials: whatever Google accepts as credentials, as the header of a request.
+
+What it is: google-auth's loading and refreshing, in a worker thread, for both engines. Refreshed in place, a few minutes before a token
+ends, so a mount outlives its tokens; every form that google-auth knows is taken (a service account's key, gcloud's login, workload
+identity, impersonation, the machine's own account).
+What it is not: a client of the storage.
+Invariants: google-auth is imported with the first request, not before. One refresh at a time. No message repeats a credential.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from functools import partial
+from typing import Any
+
+import trio
+
+from storemount.errors import Denied
+from storemount.stores.gcserrors import named
+
+SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
+ANONYMOUS, DEFAULT, MACHINE = "anon", "google_default", "cloud"
+WORDS = (DEFAULT, ANONYMOUS, MACHINE)
+"""Tokens that are neither a path nor an object."""
+
+
+class GcsCredentials:
+    """`token` as in `GcsSettings`. `seconds` bound one request to the token server."""
+
+    def __init__(self, token: str, *, seconds: float) -> None:
+        self.anonymous = token == ANONYMOUS
+        self._given = token or DEFAULT
+        self._seconds = seconds
+        self._loaded: Any = None
+        self._turn = trio.Lock()
+
+    async def token(self, *, rejected: str = "") -> str:
+        """A token that is good for some minutes; another one than `rejected`, which the server did not take. Empty when anonymous.
+
+        Raises Denied when there are no credentials, or they are refused; Unreachable when the token server is."""
+        if self.anonymous:
+            return ""
+        if self._loaded is None or not self._loaded.valid or self._loaded.token == rejected:
+            async with self._turn:
+                if self._loaded is None or not self._loaded.valid or self._loaded.token == rejected:
+                    with named("the credentials"):
+                        self._loaded = await trio.to_thread.run_sync(self._refreshed, abandon_on_cancel=True)
+        return str(self._loaded.token)
+
+    def _refreshed(self) -> Any:
+        import requests
+        from google.auth.transport.requests import Request
+
+        credentials = self._loaded or self._load()
+        with requests.Session() as session:
+            credentials.refresh(partial(Request(session), timeout=self._seconds))
+        return credentials
+
+    def _load(self) -> Any:
+        import google.auth
+        from google.auth import compute_engine
+
+        if self._given == DEFAULT:
+            return google.auth.default(scopes=[SCOPE])[0]
+        if self._given == MACHINE:
+            return compute_engine.Credentials()  # type: ignore[no-untyped-call]
+        text = self._given
+        if not text.startswith("{"):
+            with open(os.path.expanduser(text)) as file:
+                text = file.read()
+        return _of(json.loads(text))
+
+
+def _of(told: dict[str, Any]) -> Any:
+    """The credentials that an object describes. The types are those of https://google.aip.dev/auth."""
+    kind = told.get("type")
+    source = told.get("credential_source") or {}
+    if kind == "service_account":
+        from google.oauth2 import service_account
+
+        return service_account.Credentials.from_service_account_info(told, scopes=[SCOPE])  # type: ignore[no-untyped-call]
+    if kind == "authorized_user":
+        from google.oauth2 import credentials
+
+        return credentials.Credentials.from_authorized_user_info(told)  # type: ignore[no-untyped-call]
+    if kind == "impersonated_service_account":
+        from google.auth import impersonated_credentials
+
+        return impersonated_credentials.Credentials.from_impersonated_service_account_info(told, scopes=[SCOPE])  # type: ignore[no-untyped-call]
+    if kind == "external_account" and "environment_id" in source:
+        from google.auth import aws
+
+        return aws.Credentials.from_info(told, scopes=[SCOPE])  # type: ignore[no-untyped-call]
+    if kind == "external_account" and "executable" not in source:
+        from google.auth import identity_pool
+
+        return identity_pool.Credentials.from_info(told, scopes=[SCOPE])  # type: ignore[no-untyped-call]
+    raise Denied(f"credentials of the type {kind!r} are not known; name the file that gcloud or the console wrote")

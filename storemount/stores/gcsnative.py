@@ -1,0 +1,78 @@
+"""GcsService: Google Cloud Storage as OpenDAL reaches it.
+
+What it is: what `NativeStore` has to know of Google Cloud Storage.
+What it is not: the settings (`gcssettings`), the credentials (`gcscredentials`), or the other client of the same bucket (`gcs`).
+Invariants: OpenDAL is given tokens, and looks for credentials nowhere. It cannot read one generation (it knows of it only afterwards), and
+its uploads in parts are those of the XML interface: both are said here, and done otherwise.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import opendal
+
+from storemount.errors import Corrupt
+from storemount.stores.base import Artifact, ArtifactStore, Source, Traits
+from storemount.stores.budget import ByteBudget
+from storemount.stores.gcs import GcsStore
+from storemount.stores.gcscredentials import GcsCredentials
+from storemount.stores.gcserrors import gcs_error
+from storemount.stores.gcsmetadata import gcs_metadata
+from storemount.stores.gcssettings import GcsSettings
+from storemount.stores.metadata import whole_seconds
+from storemount.stores.native_errors import Answers
+from storemount.stores.native_service import untouched
+
+if TYPE_CHECKING:
+    from opendal.types import Metadata
+
+
+class GcsService:
+    """A `Service`: one bucket, or a prefix of it. `deadline` in seconds bounds the fetching of a token, too."""
+
+    answers = Answers(re.compile(r'GcsError { code: \d+, message: "([^"]*)"'), "ListObjects", gcs_error)
+    lists = True
+    marks = True
+    stubs = False
+    pins = False
+    parts = False
+    single_deletes = 50
+
+    def __init__(self, settings: GcsSettings, *, deadline: float) -> None:
+        self.uri = settings.uri
+        self.traits = Traits(engine="native", conditional=True, max_key_bytes=1024 - len(settings.root.encode()))
+        self._settings = settings
+        self._credentials = GcsCredentials(settings.token, seconds=deadline * 0.3)
+        self._token = ""
+
+    def operator(self) -> opendal.Operator:
+        options = {"bucket": self._settings.bucket, "root": "/" + self._settings.prefix, "endpoint": self._settings.endpoint}
+        options |= {"disable_vm_metadata": "true", "disable_config_load": "true"}
+        return opendal.Operator("gcs", **options, **({"token": self._token} if self._token else {"allow_anonymous": "true"}))
+
+    async def renewed(self) -> opendal.Operator | None:
+        token = await self._credentials.token()
+        if token == self._token:
+            return None
+        self._token = token
+        return self.operator()
+
+    def metadata(self, source: Source) -> dict[str, str]:
+        return gcs_metadata(source)
+
+    def other(self, *, deadline: float, uploads: ByteBudget) -> ArtifactStore:
+        return GcsStore(self._settings, deadline=deadline, uploads=uploads, credentials=self._credentials)
+
+    def verbatim(self, key: str) -> bool:
+        return untouched(key)
+
+    def pin(self, artifact: Artifact) -> Mapping[str, Any]:
+        return {}
+
+    def artifact(self, key: str, metadata: Metadata) -> Artifact:
+        if metadata.version is None or metadata.last_modified is None:
+            raise Corrupt(f"{key}: the store names no generation")
+        return Artifact(key, metadata.version, metadata.content_length, whole_seconds(metadata.last_modified))
