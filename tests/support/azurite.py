@@ -12,21 +12,19 @@ from __future__ import annotations
 
 import base64
 import os
-import re
 import secrets
 import shutil
 import subprocess
 import sys
-import threading
-from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
 
 from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.blob import ContainerClient
+
+from tests.support.servers import announced
 
 ACCOUNT = "emulated"
 _OPTIONS = ("--blobHost", "127.0.0.1", "--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry", "--silent")
@@ -73,21 +71,11 @@ def azurite(*options: str) -> Iterator[AzureServer]:
     ) as process:
         assert process.stdout is not None
         try:
-            yield AzureServer(f"{_announced(process.stdout)}/{ACCOUNT}", key, process)
+            address = announced(process.stdout, r"successfully listens on (https?://127\.0\.0\.1:\d+)")
+            yield AzureServer(f"{address}/{ACCOUNT}", key, process)
         finally:
             process.kill()
             process.wait()
-
-
-def _announced(log: IO[str]) -> str:
-    """The address that the server says it listens on; from then on its log is read and thrown away, so that it never blocks."""
-    said = []
-    for line in log:
-        said.append(line)
-        if found := re.search(r"successfully listens on (https?://127\.0\.0\.1:\d+)", line):
-            threading.Thread(target=deque, args=(log, 0), name="azurite-log", daemon=True).start()
-            return found[1]
-    raise RuntimeError("Azurite did not start: " + "".join(said))
 
 
 @dataclass

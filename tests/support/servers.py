@@ -92,14 +92,14 @@ def _policy(*actions: str) -> str:
     return json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": list(actions), "Resource": "*"}]})
 
 
-def announced(log: IO[str]) -> str:
+def announced(log: IO[str], form: str = r"(http://127\.0\.0\.1:\d+)") -> str:
     """The address that the server says it listens on; from then on its log is read and thrown away, so that it never blocks."""
     said = []
     for line in log:
         said.append(line)
-        if found := re.search(r"http://127\.0\.0\.1:\d+", line):
+        if found := re.search(form, line):
             threading.Thread(target=deque, args=(log, 0), name="server-log", daemon=True).start()
-            return found[0]
+            return found[1]
     raise RuntimeError("the server did not start: " + "".join(said))
 
 
