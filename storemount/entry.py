@@ -30,6 +30,7 @@ class Level(enum.StrEnum):
     USER = "user"
     SYSTEM = "system"
     BUILT_IN = "built-in"
+    ZENML = "zenml"
 
 
 @dataclass(frozen=True, slots=True)

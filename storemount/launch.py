@@ -19,7 +19,6 @@ from storemount.background import run_in_background
 from storemount.config import MountSettings, Places, private_folder
 from storemount.control import socket_path
 from storemount.draining import reach
-from storemount.entry import Level
 from storemount.errors import ExitCode, Refusal
 from storemount.mountpoint import Host
 from storemount.registry import Registry
@@ -79,14 +78,14 @@ def _let_earlier_end(path: str, socket: Path) -> None:
 
 
 def look_up(registry: Registry, store: str) -> StoreSpec:
-    """The store that `store`, a name or a URI, means; the built-in one is made on first use. Raises Refusal."""
+    """The store that `store`, a name or a URI, means; a folder that is made on first use is made. Raises Refusal."""
     if re.match(r"[^/]*://[^/@]*:[^/@]*@", store):
         message = (
             "a password in a URI is seen by everybody in ps; register the store with --path=env:NAME or --path=@FILE, and mount it by name"
         )
         raise Refusal(ExitCode.BAD_CONFIGURATION, message)
     spec = registry.spec(store)
-    if "/" not in store and registry.entry(store).level is Level.BUILT_IN:
+    if registry.makes_folder(store, spec):
         private_folder(Path(spec.path))
     return spec
 
