@@ -60,10 +60,10 @@ class Registry:
         own = self.entries()
         if name in own:
             return own[name]
-        known = {**self.of_zenml(), **own}
-        found = known.get(name) or (known.get(name.removeprefix(OF_ZENML)) if name.startswith(OF_ZENML) else None)
+        of_zenml = self.of_zenml()
+        found = of_zenml.get(name) or (of_zenml.get(name.removeprefix(OF_ZENML)) if name.startswith(OF_ZENML) else None)
         if found is None:
-            raise self._unknown(name, known)
+            raise self._unknown(name, [*own, *of_zenml])
         return found
 
     def of_zenml(self) -> dict[str, Entry]:

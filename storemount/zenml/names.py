@@ -50,13 +50,15 @@ class ZenML:
     def resolve(self, name: str) -> Resolved:
         """The store with credentials that work now. Raises Refusal: UNKNOWN_STORE, or what is to be mended."""
         place = self._place()
-        found = _read(place)
-        if found is not None and name not in found:
-            raise unknown(name, found, place.where)
+        reason = place.where
         try:
-            if found is not None and place.source is not None and not found[name].connected:
-                return Resolved(validate(spec_of(found[name], place.source.secret)))
-            reason = "its credentials come from a service connector" if found else place.where
+            if place.source is not None:
+                found = place.source.definitions()
+                if name not in found:
+                    raise unknown(name, found, place.where)
+                if not found[name].connected:
+                    return Resolved(validate(spec_of(found[name], place.source.secret)))
+                reason = "its credentials come from a service connector"
         except (Sealed, Unreadable) as error:
             reason = str(error)
         return self._asked(place, name, reason)
