@@ -79,7 +79,7 @@ def find(environ: Mapping[str, str]) -> Place | None:
 
 def _of_profile(folder: Path, version: str, written: Mapping[str, Any], environ: Mapping[str, str]) -> Place:
     """Up to 0.13: one of several profiles is active."""
-    name = environ.get("ZENML_PROFILE_NAME") or str(written.get("activated_profile") or "default")
+    name = environ.get("ZENML_ACTIVATED_PROFILE") or str(written.get("activated_profile") or "default")
     profile: Mapping[str, Any] | None = (written["profiles"] or {}).get(name)
     if profile is None:
         raise Refusal(ExitCode.BAD_CONFIGURATION, f"{folder}/config.yaml has no profile {name!r}; activate one with ZenML")
@@ -87,7 +87,9 @@ def _of_profile(folder: Path, version: str, written: Mapping[str, Any], environ:
     kind, url = str(profile.get("store_type") or "local"), str(profile.get("store_url") or "")
     root = folder / "profiles" / name
     if kind == "local":
-        files = Profile(Path(_path_of(url)) if url else root, folder / LOCAL_STORES, profile.get("active_stack"))
+        files = Profile(
+            Path(_path_of(url)) if url else root, folder / LOCAL_STORES, environ.get("ZENML_ACTIVATED_STACK") or profile.get("active_stack")
+        )
         return Place(folder, version, where, files)
     if kind == "sql" and (database := _sqlite(url)):
         return Place(folder, version, where, Database(database, folder / LOCAL_STORES, OLD), pinned=True)

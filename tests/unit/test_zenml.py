@@ -71,7 +71,7 @@ def s3(name: str, path: str, attributes: Mapping[str, str]) -> StoreSpec:
 @pytest.mark.parametrize(("kind", "profile"), [("old", "default"), ("old", "database"), ("new", "")])
 def test_names_are_found_in_what_zenml_wrote(environ: dict[str, str], tree: Callable[[str], Path], kind: str, profile: str) -> None:
     folder = tree(kind)
-    zenml = ZenML({**environ, "ZENML_PROFILE_NAME": profile})
+    zenml = ZenML({**environ, "ZENML_ACTIVATED_PROFILE": profile})
     assert {"default", "folder", "s3_plain", "s3_secret"} <= set(zenml.at_hand())
     assert zenml.resolve("folder").spec == StoreSpec("folder", "local", "/srv/artifacts")
     assert zenml.resolve("s3_plain").spec == s3("s3_plain", "s3://bucket/models", PLAIN)
