@@ -189,9 +189,6 @@ class Publisher:
                 # From here on it stands alone: should the daemon die when the store has it already, its base will be gone.
                 await staged.fill()
                 await self._durability.rewritten(change)
-            elif self._store.traits.lazy and not change.synced:
-                # Its bytes must not come to the disk after its name, or a power cut would leave a torn object.
-                await self._durability.now()
             if change.doubtful:
                 await self._store.sweep(change.key)
             artifact = await self._write(change, staged)
