@@ -18,7 +18,7 @@ from storemount.cli.mount_words import spelled_out
 from storemount.cli.user import places, registry
 from storemount.cli.values import DURATION, GROUP, MODE, SIZE, USER, duration_text, size_text
 from storemount.config import MountSettings
-from storemount.launch import Launch, look_up
+from storemount.launch import Launch, look_up, renewal_of
 from storemount.mountpoint import Host, located
 from storemount.stores.uri import without_password
 
@@ -120,7 +120,9 @@ def mount(
     for name in ("staging_dir", "log_file"):
         settings[name] = settings[name] and os.path.abspath(os.path.expanduser(settings[name]))
     mount_settings = MountSettings(located(mountpoint), **settings)
-    launch = Launch(look_up(registry(), store), mount_settings, engine, places())
+    stores = registry()
+    resolved = look_up(stores, store)
+    launch = Launch(resolved.spec, mount_settings, engine, places(), renewal_of(stores, store, resolved))
     launch.check(Host(os.getuid()), nonempty=nonempty, say=lambda line: click.echo(f"storemount: {line}", err=True))
     if foreground:
         sys.exit(launch.serve(_nobody_waits))

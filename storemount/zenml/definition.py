@@ -8,7 +8,7 @@ Invariants: frozen. No repr shows a value of a configuration. Values are as they
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
@@ -60,6 +60,14 @@ class Resolved:
 
     spec: StoreSpec
     expires: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """How a store whose credentials end at `expires` gets others: `resolve` blocks, and is called in a thread."""
+
+    expires: datetime
+    resolve: Callable[[], Resolved]
 
 
 class Sealed(Exception):

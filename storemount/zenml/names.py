@@ -8,6 +8,7 @@ credentials; every method may be called from any thread.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from storemount.stores.flavors.spec import near
 from storemount.zenml.asking import ask
 from storemount.zenml.attributes import spec_of
 from storemount.zenml.definition import Definition, Resolved, Sealed, Unreadable
-from storemount.zenml.interpreter import interpreter
+from storemount.zenml.interpreter import VARIABLE, interpreter
 from storemount.zenml.place import Place, find, folder_of
 
 
@@ -25,7 +26,11 @@ class ZenML:
     """`environ` says where ZenML's configuration is, and which Python has ZenML."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = environ
+        # A daemon works in another folder than who started it, and asks again there.
+        folder = folder_of(environ)
+        self._environ = {**environ, **({"ZENML_CONFIG_PATH": str(folder)} if folder else {})}
+        if "/" in (python := environ.get(VARIABLE, "")):
+            self._environ[VARIABLE] = os.path.abspath(python)
 
     @property
     def where(self) -> str | None:

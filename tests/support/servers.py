@@ -81,6 +81,23 @@ def guarded_moto_server() -> Iterator[S3Server]:
         yield S3Server(server.endpoint, made["AccessKeyId"], made["SecretAccessKey"], server.process)
 
 
+def second_key(server: S3Server) -> S3Server:
+    """The same guarded server, with another key of the same user."""
+    _allow(server, 1)
+    iam = _client(server, "iam")
+    made = iam.create_access_key(UserName="tester")["AccessKey"]
+    iam.close()
+    return S3Server(server.endpoint, made["AccessKeyId"], made["SecretAccessKey"], server.process)
+
+
+def revoke(server: S3Server) -> None:
+    """From now on the guarded server refuses this key."""
+    _allow(server, 1)
+    iam = _client(server, "iam")
+    iam.delete_access_key(UserName="tester", AccessKeyId=server.key)
+    iam.close()
+
+
 def _announced(log: IO[str]) -> str:
     """The address that the server says it listens on; from then on its log is read and thrown away, so that it never blocks."""
     said = []
