@@ -215,7 +215,7 @@ class Publisher:
         """The object that is now there; None when this row now goes elsewhere, because of a conflict."""
         for displaced in change.displaced:
             await self._conflicts.preserve(displaced)
-        if change.tries and staged.taken:
+        if change.tries and self._store.traits.local_files and staged.taken:
             # The answer was lost.
             return await self._conflicts.found(change.key)
         source = self._source(change, staged)
