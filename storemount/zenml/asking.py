@@ -87,7 +87,7 @@ def _moment(text: str) -> datetime:
 
 
 def _refusal(place: Place, python: str, kind: str, message: str) -> Refusal:
-    where = f"ZenML ({place.where})"
+    where, message = f"ZenML ({place.where})", message.rstrip(".")
     if kind == "version":
         theirs = f"was last used by version {place.version}, and {python} has {message}"
         return Refusal(ExitCode.BAD_CONFIGURATION, f"{where} {theirs}, which would change it; set {VARIABLE} to the Python that uses it")

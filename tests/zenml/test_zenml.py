@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from storemount.zenml.asking import ask
+from storemount.zenml.place import find
 from tests.support.mounting import Mount, mounted
 from tests.zenml.conftest import User
 
@@ -37,6 +39,19 @@ def test_the_list_has_them_without_asking_zenml(user: User) -> None:
         "folder": ("local", "zenml"),
         **dict.fromkeys(["s3_store", "s3_secret", "s3_connected"], ("s3", "zenml")),
     }
+
+
+def test_zenml_itself_gives_the_same_definitions_as_its_files(user: User) -> None:
+    """What a server would be asked for, and what is asked when the database is not as known."""
+    environ = user.storemount.environment
+    place = find(environ)
+    assert place is not None and place.source is not None
+    answer = ask(place, None, str(user.python), environ)
+    assert {store.name: store for store in answer.stores} == place.source.definitions()
+    absent = ask(place, "s3_stor", str(user.python), environ)
+    assert (absent.stores, set(absent.names)) == ((), set(place.source.definitions()))
+    secret = ask(place, "s3_secret", str(user.python), environ)
+    assert secret.secret("aws") == place.source.secret("aws")
 
 
 def test_S1_a_pipeline_runs_on_a_mount_and_its_artifacts_are_in_the_bucket(user: User) -> None:
