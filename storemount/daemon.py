@@ -37,7 +37,7 @@ from storemount.logs import start_log
 from storemount.stores.base import ArtifactStore
 from storemount.stores.deadline import Deadlined
 from storemount.stores.flavors import StoreSpec, open_store
-from storemount.stores.renewed import Lease, Renewed
+from storemount.stores.reopened import Lease, Reopened
 from storemount.writeback.ledger import Unusable
 from storemount.writeback.slot import Slot, take
 from storemount.zenml.definition import Renewal, Resolved
@@ -130,9 +130,9 @@ class Daemon:
         store = open_store(self._spec, engine=self._engine, deadline=self._settings.deadline)
         if self._renewal is None:
             return store
-        renewed = Renewed(Lease(store, self._renewal.expires), partial(self._renew, self._renewal.resolve))
-        nursery.start_soon(renewed.run)
-        return renewed
+        reopened = Reopened(Lease(store, self._renewal.expires), partial(self._renew, self._renewal.resolve))
+        nursery.start_soon(reopened.run)
+        return reopened
 
     async def _renew(self, resolve: Callable[[], Resolved]) -> Lease:
         """The same store with other credentials. Raises Refusal, also when its name has come to mean another one."""

@@ -21,6 +21,9 @@ RESOURCES = {"s3": "s3-bucket", "gcp": "gcs-bucket", "azure": "blob-container"}
 """What a store of a flavor asks a service connector for."""
 
 
+_REFERENCE = re.compile(r"\{\{\s*(\S+?)\.\S+?\s*\}\}")
+
+
 class Failure(Exception):
     """An answer that is a failure, by its kind: version, unknown, unsupported."""
 
@@ -45,14 +48,17 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
 
 
 def _secrets(store: dict[str, Any]) -> list[str]:
-    """The names of the secrets that its configuration speaks of."""
+    """The names of the secrets that its configuration speaks of. (A connector makes the authentication secret needless.)"""
     values = store["configuration"]
-    found = {match.group(1) for value in values.values() if isinstance(value, str) for match in [_REFERENCE.fullmatch(value)] if match}
+    found = {match.group(1) for match in map(_REFERENCE.fullmatch, filter(_is_text, values.values())) if match}
     named = values.get("authentication_secret")
-    return sorted(found | ({named} if named and not _REFERENCE.fullmatch(named) else set())) if not store["connected"] else sorted(found)
+    if named and not store["connected"] and not _REFERENCE.fullmatch(named):
+        found.add(named)
+    return sorted(found)
 
 
-_REFERENCE = re.compile(r"\{\{\s*(\S+?)\.\S+?\s*\}\}")
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
 
 
 def _version() -> str:
@@ -84,7 +90,7 @@ class _New:
 
     def _described(self, model: Any) -> dict[str, Any]:
         configuration = dict(model.configuration)
-        flavor = getattr(model, "flavor_name", None) or model.flavor
+        flavor = _flavor(model)
         if flavor == "local" and not configuration.get("path"):
             from zenml.config.global_config import GlobalConfiguration
 
@@ -102,7 +108,7 @@ class _New:
         model = self._models[name]
         if model.connector is None:
             return {}
-        flavor = getattr(model, "flavor_name", None) or model.flavor
+        flavor = _flavor(model)
         if flavor not in RESOURCES:
             raise Failure("unsupported", "service connectors work for the flavors {}".format(", ".join(RESOURCES)))
         connector = self._client.get_service_connector_client(
@@ -111,6 +117,11 @@ class _New:
         credentials = {"s3": _of_aws, "gcp": _of_google, "azure": _of_azure}[flavor](connector.connect())
         expires = connector.expires_at
         return {"connector": credentials, "expires": expires.isoformat() if expires else None}
+
+
+def _flavor(model: Any) -> str:
+    """In later versions `flavor` is more than the name."""
+    return str(getattr(model, "flavor_name", None) or model.flavor)
 
 
 class _Old:

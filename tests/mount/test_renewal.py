@@ -7,7 +7,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from storemount.stores.renewed import AHEAD
+from storemount.stores.reopened import AHEAD
 from tests.support.command import Storemount
 from tests.support.mounting import Mount, mounted, temporary_home
 from tests.support.servers import S3Server, guarded_moto_server, revoke, second_key

@@ -1,6 +1,6 @@
-"""Renewed: a store whose credentials end, opened again before they do (S14).
+"""Reopened: a store whose description ends, as its credentials do, opened again with another one in time (S14).
 
-What it is: another store behind each verb, replaced as a whole by one with fresh credentials.
+What it is: another store behind each verb, replaced as a whole by one with fresh credentials, of whatever flavor.
 What it is not: where those come from (`renew` is handed in), or what engines do by themselves with credentials that they can refresh.
 Invariants: a verb runs to its end on the store it began with, which is closed when its last verb has ended. Between the end of the
 credentials and fresh ones verbs wait, and the caller's deadline ends that. Whoever opens it runs `run`, and closes it after that.
@@ -41,7 +41,7 @@ class Lease:
     users: int = 0
 
 
-class Renewed:
+class Reopened:
     """`first`, replaced by what `renew` gives, in time. `renew` raises Refusal; `now` is the wall clock, in seconds."""
 
     def __init__(self, first: Lease, renew: Callable[[], Awaitable[Lease]], now: Callable[[], float] = time.time) -> None:

@@ -14,7 +14,7 @@ from trio.testing import MockClock
 from storemount.errors import ExitCode, NotFound, Refusal, TimedOut
 from storemount.stores.base import EMPTY
 from storemount.stores.deadline import Deadlined
-from storemount.stores.renewed import AGAIN, AHEAD, Lease, Renewed
+from storemount.stores.reopened import AGAIN, AHEAD, Lease, Reopened
 from tests.support.faulty import FaultyStore, PromptMemoryStore
 
 HOUR = 3600.0
@@ -55,32 +55,32 @@ class Issuer:
             raise Refusal(ExitCode.STORE_UNREACHABLE, "nobody is there")
         return self.lease()
 
-    def open(self) -> Renewed:
-        return Renewed(self.lease(), self.renew, now=trio.current_time)
+    def open(self) -> Reopened:
+        return Reopened(self.lease(), self.renew, now=trio.current_time)
 
 
 @pytest.fixture
-async def running(nursery: trio.Nursery) -> AsyncIterator[Callable[[Issuer], Renewed]]:
-    def start(issuer: Issuer) -> Renewed:
-        renewed = issuer.open()
-        nursery.start_soon(renewed.run)
-        return renewed
+async def running(nursery: trio.Nursery) -> AsyncIterator[Callable[[Issuer], Reopened]]:
+    def start(issuer: Issuer) -> Reopened:
+        reopened = issuer.open()
+        nursery.start_soon(reopened.run)
+        return reopened
 
     yield start
 
 
-async def _stat(store: Renewed) -> None:
+async def _stat(store: Reopened) -> None:
     with pytest.raises(NotFound):
         await store.stat("absent")
 
 
-async def _list(store: Renewed) -> None:
+async def _list(store: Reopened) -> None:
     async with aclosing(store.list("")) as pages:
         async for _ in pages:
             pass
 
 
-CALLS: dict[str, Callable[[Renewed], Awaitable[object]]] = {
+CALLS: dict[str, Callable[[Reopened], Awaitable[object]]] = {
     "check": lambda store: store.check(),
     "stat": _stat,
     "list": _list,
@@ -93,7 +93,7 @@ CALLS: dict[str, Callable[[Renewed], Awaitable[object]]] = {
 
 @pytest.mark.parametrize("verb", CALLS)
 async def test_S14_every_verb_goes_to_the_store_with_the_latest_credentials(
-    clock: MockClock, running: Callable[[Issuer], Renewed], verb: str
+    clock: MockClock, running: Callable[[Issuer], Reopened], verb: str
 ) -> None:
     issuer = Issuer(HOUR, None)
     store = running(issuer)
@@ -103,7 +103,7 @@ async def test_S14_every_verb_goes_to_the_store_with_the_latest_credentials(
     assert [each.count()[verb] for each in issuer.given] == [1, 1]
 
 
-async def test_S14_new_credentials_are_asked_for_in_time_and_once(clock: MockClock, running: Callable[[Issuer], Renewed]) -> None:
+async def test_S14_new_credentials_are_asked_for_in_time_and_once(clock: MockClock, running: Callable[[Issuer], Reopened]) -> None:
     started = trio.current_time()
     issuer = Issuer(HOUR, HOUR, None)
     running(issuer)
@@ -112,7 +112,7 @@ async def test_S14_new_credentials_are_asked_for_in_time_and_once(clock: MockClo
 
 
 async def test_S14_credentials_that_last_less_than_that_are_renewed_at_half_time(
-    clock: MockClock, running: Callable[[Issuer], Renewed]
+    clock: MockClock, running: Callable[[Issuer], Reopened]
 ) -> None:
     started = trio.current_time()
     issuer = Issuer(60, 60, 60, None)
@@ -122,7 +122,7 @@ async def test_S14_credentials_that_last_less_than_that_are_renewed_at_half_time
 
 
 async def test_S4_a_verb_ends_on_the_store_that_it_began_with_which_is_closed_then(
-    clock: MockClock, running: Callable[[Issuer], Renewed], nursery: trio.Nursery
+    clock: MockClock, running: Callable[[Issuer], Reopened], nursery: trio.Nursery
 ) -> None:
     issuer = Issuer(HOUR, None)
     store = running(issuer)
@@ -139,7 +139,7 @@ async def test_S4_a_verb_ends_on_the_store_that_it_began_with_which_is_closed_th
 
 
 async def test_S14_until_there_are_new_ones_it_asks_again_and_verbs_wait(
-    clock: MockClock, running: Callable[[Issuer], Renewed], caplog: pytest.LogCaptureFixture
+    clock: MockClock, running: Callable[[Issuer], Reopened], caplog: pytest.LogCaptureFixture
 ) -> None:
     started = trio.current_time()
     issuer = Issuer(HOUR, None)
