@@ -109,7 +109,7 @@ def _octal(mode: int) -> str:
 def mount(
     store: str, mountpoint: str, engine: str, immutable: bool, foreground: bool, nonempty: bool, write_through: bool, **settings: Any
 ) -> None:
-    """Mount a store as a folder: its NAME, or any URI that fsspec can open.
+    """Mount a store as a folder: its NAME (here, or in ZenML), or any URI that fsspec can open.
 
     Returns once the mount answers. The word `mount` can be left out.
     """

@@ -161,13 +161,13 @@ def _of_aws(client: Any) -> dict[str, Any]:
 
 
 def _of_google(client: Any) -> dict[str, Any]:
-    """An access token, as the text that the flavor gcp takes."""
+    """An access token, by itself: the form in which gcsfs takes one that it cannot refresh."""
     found = client._credentials
     if not found.token:
         from google.auth.transport.requests import Request
 
         found.refresh(Request())
-    return {"token": json.dumps({"access_token": found.token, "token_type": "Bearer"})}
+    return {"token": found.token}
 
 
 def _of_azure(client: Any) -> dict[str, Any]:
