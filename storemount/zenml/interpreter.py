@@ -29,7 +29,7 @@ def interpreter(environ: Mapping[str, str], reason: str) -> str:
         if found := shutil.which(given, path=environ.get("PATH")):
             return found
         raise Refusal(ExitCode.BAD_CONFIGURATION, f"{VARIABLE} is {given!r}, which cannot be run; name a Python that has ZenML")
-    if find_spec("zenml") is not None:
+    if (here := find_spec("zenml")) is not None and here.origin:  # a mere folder of this name has none
         return sys.executable
     command = shutil.which("zenml", path=environ.get("PATH"))
     if found := command and _behind(command):

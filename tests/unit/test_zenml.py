@@ -324,6 +324,13 @@ def test_the_python_behind_the_command_is_found(environ: dict[str, str], form: s
     assert interpreter({**environ, "STOREMOUNT_ZENML_PYTHON": "/bin/sh"}, "") == "/bin/sh"
 
 
+def test_a_folder_that_is_named_like_it_is_no_zenml(environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "work" / "zenml").mkdir(parents=True)
+    monkeypatch.syspath_prepend(tmp_path / "work")
+    with pytest.raises(Refusal, match=r"^why, and no Python with ZenML was found; install the extra"):
+        interpreter(environ, "why")
+
+
 @pytest.mark.parametrize(
     ("python", "says"),
     [("/nowhere/python", "cannot be run"), (sys.executable, "No module named 'zenml'"), ("/bin/false", "could not ask ZenML: exit code 1")],
