@@ -159,7 +159,7 @@ class Registry:
     def _only_of_zenml(self, name: str) -> Resolved:
         if self._zenml is None:
             raise Refusal(ExitCode.UNKNOWN_STORE, f"{OF_ZENML}{name}: ZenML is not looked at here")
-        return self._zenml.resolve(name)
+        return _openable(self._zenml.resolve(name))
 
     def _also_of_zenml(self, name: str) -> Resolved:
         """A name that is not one of ours. Raises Refusal, which says where it was looked for."""
@@ -167,7 +167,7 @@ class Registry:
             raise self._unknown(name, self.entries())
         known = self._zenml.at_hand()
         try:
-            return self._zenml.resolve(name)
+            resolved = self._zenml.resolve(name)
         except Refusal as refusal:
             if name in known:
                 raise
@@ -175,6 +175,7 @@ class Registry:
                 where = f" in storemount's registry or in ZenML's ({self._zenml.where})"
                 raise self._unknown(name, [*self.entries(), *known], where) from None
             raise Refusal(refusal.code, f"no store is named {name!r} in storemount's registry, and {refusal.message}") from None
+        return _openable(resolved)
 
     def _unknown(self, name: str, entries: Iterable[str], where: str = "") -> Refusal:
         system = self._files[Level.SYSTEM]
@@ -222,6 +223,11 @@ class Registry:
             message = f"store {entry.name!r}: its {name} is {value}, and that variable is not set; export {variable}"
             raise Refusal(ExitCode.BAD_CONFIGURATION, message)
         return self._environ[variable]
+
+
+def _openable(resolved: Resolved) -> Resolved:
+    """Raises Refusal when it is no store of storemount's."""
+    return replace(resolved, spec=validate(resolved.spec))
 
 
 def _entry(path: Path, name: str, table: Any, level: Level) -> Entry:

@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from storemount.errors import ExitCode, Refusal
-from storemount.stores.flavors import validate
 from storemount.stores.flavors.spec import near
 from storemount.zenml.asking import ask
 from storemount.zenml.attributes import spec_of
@@ -53,7 +52,7 @@ class ZenML:
         return dict(sorted(found.items()))
 
     def resolve(self, name: str) -> Resolved:
-        """The store with credentials that work now. Raises Refusal: UNKNOWN_STORE, or what is to be mended."""
+        """The store with credentials that work now, not yet checked. Raises Refusal: UNKNOWN_STORE, or what is to be mended."""
         place = self._place()
         reason = place.where
         try:
@@ -62,7 +61,7 @@ class ZenML:
                 if name not in found:
                     raise unknown(name, found, place.where)
                 if not found[name].connected:
-                    return Resolved(validate(spec_of(found[name], place.source.secret)))
+                    return Resolved(spec_of(found[name], place.source.secret))
                 reason = "its credentials come from a service connector"
         except (Sealed, Unreadable) as error:
             reason = str(error)
@@ -84,7 +83,7 @@ class ZenML:
         answer = ask(place, name, interpreter(self._environ, f"ZenML itself has to be asked for {name!r} ({reason})"), self._environ)
         if not answer.stores:
             raise unknown(name, answer.names, place.where)
-        return Resolved(validate(spec_of(answer.stores[0], answer.secret, answer.connector)), answer.expires)
+        return Resolved(spec_of(answer.stores[0], answer.secret, answer.connector), answer.expires)
 
 
 def unknown(name: str, known: Mapping[str, object] | tuple[str, ...], where: str) -> Refusal:
