@@ -19,6 +19,7 @@ import signal
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -36,8 +37,10 @@ from storemount.logs import start_log
 from storemount.stores.base import ArtifactStore
 from storemount.stores.deadline import Deadlined
 from storemount.stores.flavors import StoreSpec, open_store
+from storemount.stores.reopened import Lease, Reopened
 from storemount.writeback.ledger import Unusable
 from storemount.writeback.slot import Slot, take
+from storemount.zenml.definition import Renewal, Resolved
 
 MAX_TASKS = 200
 """Requests in work at once. A store that hangs holds its requests until their deadline; the others must still find a task."""
@@ -53,12 +56,20 @@ M_MMAP_THRESHOLD = -3
 log = logging.getLogger(__name__)
 
 
-def run(spec: StoreSpec, settings: MountSettings, *, engine: str, places: Places, ready: Callable[[], None]) -> ExitCode:
+def run(
+    spec: StoreSpec,
+    settings: MountSettings,
+    *,
+    engine: str,
+    places: Places,
+    ready: Callable[[], None],
+    renewal: Renewal | None = None,
+) -> ExitCode:
     """Mount and serve until unmounted and drained. Calls `ready` once the mount answers. Raises Refusal before that."""
     start_log(settings.log_level, settings.log_file)
     _keep_heap_small()
     _allow_many_files()
-    daemon = Daemon(spec, settings, engine, places, ready)
+    daemon = Daemon(spec, settings, engine, places, ready, renewal)
     try:
         return trio.run(daemon.live)
     except ExceptionGroup as group:
@@ -89,21 +100,50 @@ def _refusal(error: StoreMountError, spec: StoreSpec) -> Refusal:
 
 
 class Daemon:
-    def __init__(self, spec: StoreSpec, settings: MountSettings, engine: str, places: Places, ready: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        spec: StoreSpec,
+        settings: MountSettings,
+        engine: str,
+        places: Places,
+        ready: Callable[[], None],
+        renewal: Renewal | None,
+    ) -> None:
         self._spec = spec
         self._settings = settings
         self._engine = engine
         self._places = places
         self._ready = ready
+        self._renewal = renewal
 
     async def live(self) -> ExitCode:
-        store = Deadlined(open_store(self._spec, engine=self._engine, deadline=self._settings.deadline), self._settings.deadline)
-        try:
-            await store.check()
-            return await self._serve(store)
-        finally:
-            with trio.CancelScope(shield=True), trio.move_on_after(LAST_WORDS):
-                await store.aclose()
+        async with trio.open_nursery() as nursery:
+            store = Deadlined(self._open(nursery), self._settings.deadline)
+            try:
+                await store.check()
+                code = await self._serve(store)
+            finally:
+                with trio.CancelScope(shield=True), trio.move_on_after(LAST_WORDS):
+                    await store.aclose()
+            nursery.cancel_scope.cancel()
+        return code
+
+    def _open(self, nursery: trio.Nursery) -> ArtifactStore:
+        store = open_store(self._spec, engine=self._engine, deadline=self._settings.deadline)
+        if self._renewal is None:
+            return store
+        reopened = Reopened(Lease(store, self._renewal.expires), partial(self._renew, self._renewal.resolve))
+        nursery.start_soon(reopened.run)
+        return reopened
+
+    async def _renew(self, resolve: Callable[[], Resolved]) -> Lease:
+        """The same store with other credentials. Raises Refusal, also when its name has come to mean another one."""
+        resolved = await trio.to_thread.run_sync(resolve, abandon_on_cancel=True)
+        spec = resolved.spec
+        if (spec.flavor, spec.path) != (self._spec.flavor, self._spec.path):
+            raise Refusal(ExitCode.BAD_CONFIGURATION, f"store {spec.name!r} is another one now, at {spec.path}; mount it again")
+        log.info("new credentials for %s until %s", spec.path, resolved.expires)
+        return Lease(open_store(spec, engine=self._engine, deadline=self._settings.deadline), resolved.expires)
 
     async def _serve(self, store: ArtifactStore) -> ExitCode:
         slot = self._slot(store)

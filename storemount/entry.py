@@ -31,6 +31,7 @@ class Level(enum.StrEnum):
     USER = "user"
     SYSTEM = "system"
     BUILT_IN = "built-in"
+    ZENML = "zenml"
 
 
 @dataclass(frozen=True, slots=True)

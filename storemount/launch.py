@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from shlex import quote
 
@@ -19,11 +20,11 @@ from storemount.background import run_in_background
 from storemount.config import MountSettings, Places, private_folder
 from storemount.control import socket_path
 from storemount.draining import reach
-from storemount.entry import Level
 from storemount.errors import ExitCode, Refusal
 from storemount.mountpoint import Host
 from storemount.registry import Registry
 from storemount.stores.flavors import StoreSpec
+from storemount.zenml.definition import Renewal, Resolved
 
 PATIENCE = 5.0
 """Seconds that an earlier mount at the same place gets to finish."""
@@ -31,12 +32,13 @@ PATIENCE = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """One mount that was asked for."""
+    """One mount that was asked for. `renewal`: where fresh credentials come from, if those of `spec` end."""
 
     spec: StoreSpec
     settings: MountSettings
     engine: str
     places: Places
+    renewal: Renewal | None = None
 
     def check(self, host: Host, *, nonempty: bool, say: Callable[[str], None]) -> None:
         """Everything that can be known before mounting. Raises Refusal; `say` is told what was cleaned."""
@@ -57,7 +59,7 @@ class Launch:
         """Mount, and return when unmounted and drained. Raises Refusal before `ready` is called."""
         from storemount import daemon
 
-        return daemon.run(self.spec, self.settings, engine=self.engine, places=self.places, ready=ready)
+        return daemon.run(self.spec, self.settings, engine=self.engine, places=self.places, ready=ready, renewal=self.renewal)
 
     def in_background(self) -> None:
         """Mount, and return when the mount answers. Raises Refusal."""
@@ -78,17 +80,22 @@ def _let_earlier_end(path: str, socket: Path) -> None:
         drain.close()
 
 
-def look_up(registry: Registry, store: str) -> StoreSpec:
-    """The store that `store`, a name or a URI, means; the built-in one is made on first use. Raises Refusal."""
+def look_up(registry: Registry, store: str) -> Resolved:
+    """The store that `store`, a name or a URI, means; a folder that is made on first use is made. Raises Refusal."""
     if re.match(r"[^/]*://[^/@]*:[^/@]*@", store):
         message = (
             "a password in a URI is seen by everybody in ps; register the store with --path=env:NAME or --path=@FILE, and mount it by name"
         )
         raise Refusal(ExitCode.BAD_CONFIGURATION, message)
-    spec = registry.spec(store)
-    if "/" not in store and registry.entry(store).level is Level.BUILT_IN:
-        private_folder(Path(spec.path))
-    return spec
+    resolved = registry.resolved(store)
+    if registry.makes_folder(store, resolved.spec):
+        private_folder(Path(resolved.spec.path))
+    return resolved
+
+
+def renewal_of(registry: Registry, store: str, resolved: Resolved) -> Renewal | None:
+    """Where a store that was looked up gets other credentials, when those that it has end."""
+    return Renewal(resolved.expires, partial(registry.resolved, store)) if resolved.expires else None
 
 
 def _log_name(path: str) -> str:

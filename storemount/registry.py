@@ -1,9 +1,11 @@
 """A name -> a store: what `artifact-store register` writes and `mount` looks up.
 
-What it is: the named stores of this user and of the machine, in TOML: one table a store, `flavor`, `path`, and the flavor's attributes.
-What it is not: the check of a flavor's attributes (`stores.flavors`), or a connection to any store.
+What it is: the named stores of this user and of the machine, in TOML: one table a store, `flavor`, `path`, and the flavor's attributes;
+and after them those of ZenML.
+What it is not: the check of a flavor's attributes (`stores.flavors`), a connection to any store, or the way to ZenML (`zenml`).
 Invariants:
-- The user's stores hide the machine's of the same name, and both hide the built-in `default`.
+- The user's stores hide the machine's of the same name, both hide the built-in `default`, and all three hide ZenML's, which
+  `zenml://NAME` still reaches. ZenML is looked at only for a name that is not here, and never changed.
 - Everything written was checked; everything read is checked again, as people edit the files too.
 - A value `env:NAME` is kept as it is and looked up only when the store is opened. No message repeats a value.
 """
@@ -21,15 +23,22 @@ from storemount.entry import REFERENCE, Entry, Level
 from storemount.errors import ExitCode, Refusal
 from storemount.stores.flavors import StoreSpec, spec_of_uri, validate
 from storemount.tomlfile import TomlFile
+from storemount.zenml.attributes import entry_of
+from storemount.zenml.definition import Resolved
+from storemount.zenml.names import ZenML
 
 DEFAULT = "default"
+OF_ZENML = "zenml://"
+"""What a name begins with that only ZenML is to be asked for."""
+
 FILE = "stores.toml"
 
 
 class Registry:
-    """The stores that `places` name. `environ` answers references; `reserved` are words that no store may be called."""
+    """The stores that `places` name. `environ` answers references; `reserved` are words that no store may be called. Without `zenml`
+    its stores are not looked at."""
 
-    def __init__(self, places: Places, *, environ: Mapping[str, str], reserved: Collection[str]) -> None:
+    def __init__(self, places: Places, *, environ: Mapping[str, str], reserved: Collection[str], zenml: ZenML | None = None) -> None:
         self._files = {
             Level.SYSTEM: TomlFile(places.system_config / FILE, private=False),
             Level.USER: TomlFile(places.config / FILE, private=True),
@@ -37,6 +46,7 @@ class Registry:
         self._built_in = Entry(DEFAULT, "local", str(places.data / DEFAULT), Level.BUILT_IN)
         self._environ = environ
         self._reserved = frozenset(reserved)
+        self._zenml = zenml
 
     def entries(self) -> dict[str, Entry]:
         """Every store by its name, those that are hidden left out. Raises Refusal when a file is broken."""
@@ -47,18 +57,45 @@ class Registry:
 
     def entry(self, name: str) -> Entry:
         """Raises Refusal(UNKNOWN_STORE), which suggests near names."""
-        entries = self.entries()
-        if name not in entries:
-            raise self._unknown(name, entries)
-        return entries[name]
+        own = self.entries()
+        if name in own:
+            return own[name]
+        of_zenml = self.of_zenml()
+        found = of_zenml.get(name) or (of_zenml.get(name.removeprefix(OF_ZENML)) if name.startswith(OF_ZENML) else None)
+        if found is None:
+            raise self._unknown(name, [*own, *of_zenml])
+        return found
+
+    def of_zenml(self) -> dict[str, Entry]:
+        """Those of ZenML's stores that its files tell of, each by what it is mounted by: `zenml://NAME` where NAME means another store
+        here. ZenML itself is not asked. Raises Refusal."""
+        found = self._zenml.at_hand() if self._zenml else {}
+        own = self.entries()
+        return {f"{OF_ZENML}{name}" if name in own else name: entry_of(definition) for name, definition in sorted(found.items())}
 
     def spec(self, name_or_uri: str) -> StoreSpec:
-        """What to open: a URI or a path (anything with a slash) as it is, a name with its references looked up, checked. Raises Refusal."""
+        """What to open: see `resolved`."""
+        return self.resolved(name_or_uri).spec
+
+    def resolved(self, name_or_uri: str) -> Resolved:
+        """What to open, and how long its credentials last: a URI or a path (anything with a slash) as it is, a name with its references
+        looked up, checked. Asking again gives fresh credentials. Raises Refusal."""
+        if name_or_uri.startswith(OF_ZENML):
+            return self._only_of_zenml(name_or_uri.removeprefix(OF_ZENML))
         if "/" in name_or_uri:
-            return spec_of_uri(name_or_uri)
-        entry = self.entry(name_or_uri)
+            return Resolved(spec_of_uri(name_or_uri))
+        entry = self.entries().get(name_or_uri)
+        if entry is None:
+            return self._also_of_zenml(name_or_uri)
         values = {name: self._value(entry, name, value) for name, value in entry.attributes.items()}
-        return validate(StoreSpec(entry.name, entry.flavor, self._value(entry, "path", entry.path), values))
+        return Resolved(validate(StoreSpec(entry.name, entry.flavor, self._value(entry, "path", entry.path), values)))
+
+    def makes_folder(self, name_or_uri: str, spec: StoreSpec) -> bool:
+        """Whether this store is a folder that is made when it is first used: the built-in one, and ZenML's own."""
+        if "/" not in name_or_uri and (entry := self.entries().get(name_or_uri)):
+            return entry.level is Level.BUILT_IN
+        of_zenml = "/" not in name_or_uri or name_or_uri.startswith(OF_ZENML)
+        return of_zenml and spec.flavor == "local" and self._zenml is not None and self._zenml.owns(spec.path)
 
     def register(self, entry: Entry) -> None:
         """Add a store at `entry.level`. Raises Refusal for a bad name, one that is taken there, or a bad description."""
@@ -113,10 +150,34 @@ class Registry:
         elsewhere = self.entry(name).level
         if elsewhere is Level.BUILT_IN:
             raise Refusal(ExitCode.BAD_CONFIGURATION, f"store {name!r} is built in; register one of the same name to replace it")
+        if elsewhere is Level.ZENML:
+            hint = f"change it there, or copy it first: storemount artifact-store import-zenml {name}"
+            raise Refusal(ExitCode.BAD_CONFIGURATION, f"store {name!r} is ZenML's; {hint}")
         hint = "add --system" if elsewhere is Level.SYSTEM else "leave --system out"
         raise Refusal(ExitCode.BAD_CONFIGURATION, f"store {name!r} is in the {elsewhere} registry; {hint}")
 
-    def _unknown(self, name: str, entries: Iterable[str]) -> Refusal:
+    def _only_of_zenml(self, name: str) -> Resolved:
+        if self._zenml is None:
+            raise Refusal(ExitCode.UNKNOWN_STORE, f"{OF_ZENML}{name}: ZenML is not looked at here")
+        return _openable(self._zenml.resolve(name))
+
+    def _also_of_zenml(self, name: str) -> Resolved:
+        """A name that is not one of ours. Raises Refusal, which says where it was looked for."""
+        if self._zenml is None or self._zenml.where is None:
+            raise self._unknown(name, self.entries())
+        known = self._zenml.at_hand()
+        try:
+            resolved = self._zenml.resolve(name)
+        except Refusal as refusal:
+            if name in known:
+                raise
+            if refusal.code is ExitCode.UNKNOWN_STORE:
+                where = f" in storemount's registry or in ZenML's ({self._zenml.where})"
+                raise self._unknown(name, [*self.entries(), *known], where) from None
+            raise Refusal(refusal.code, f"no store is named {name!r} in storemount's registry, and {refusal.message}") from None
+        return _openable(resolved)
+
+    def _unknown(self, name: str, entries: Iterable[str], where: str = "") -> Refusal:
         system = self._files[Level.SYSTEM]
         try:
             system.read()
@@ -124,7 +185,7 @@ class Registry:
         except PermissionError:
             unread = f" ({system.path} was left out: this user may not read it)"
         near = _near(name, [*entries, *self._reserved])
-        return Refusal(ExitCode.UNKNOWN_STORE, f"no store is named {name!r}{near}{unread}; see: storemount artifact-store list")
+        return Refusal(ExitCode.UNKNOWN_STORE, f"no store is named {name!r}{where}{near}{unread}; see: storemount artifact-store list")
 
     # checking
 
@@ -162,6 +223,11 @@ class Registry:
             message = f"store {entry.name!r}: its {name} is {value}, and that variable is not set; export {variable}"
             raise Refusal(ExitCode.BAD_CONFIGURATION, message)
         return self._environ[variable]
+
+
+def _openable(resolved: Resolved) -> Resolved:
+    """Raises Refusal when it is no store of storemount's."""
+    return replace(resolved, spec=validate(resolved.spec))
 
 
 def _entry(path: Path, name: str, table: Any, level: Level) -> Entry:

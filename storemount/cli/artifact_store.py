@@ -1,7 +1,7 @@
 """`storemount artifact-store`: the registry's words, which are ZenML's.
 
-What it is: register, list, describe, update, remove-attribute, rename, delete, and the list of flavors.
-What it is not: the rules; those are the registry's and the flavors'. No command here talks to a store.
+What it is: register, list, describe, update, remove-attribute, rename, delete, import-zenml, and the list of flavors.
+What it is not: the rules; those are the registry's, the flavors' and `importing`'s. No command here talks to a store.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ import click
 
 from storemount.cli import attributes
 from storemount.cli.table import print_table
-from storemount.cli.user import registry
+from storemount.cli.user import registry, zenml
 from storemount.entry import Entry, Level
+from storemount.errors import ExitCode, Refusal
+from storemount.importing import Copied, Import
 from storemount.stores.flavors import FLAVORS
 
 _ANYTHING = {"ignore_unknown_options": True}
@@ -67,13 +69,22 @@ def register(name: str, flavor: str, path: str, level: Level, others: tuple[str,
 @artifact_store.command("list", epilog=_words("list --json"))
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def list_stores(as_json: bool) -> None:
-    """List the stores that can be mounted by name."""
-    entries = registry().entries().values()
+    """List the stores that can be mounted by name: storemount's own, then ZenML's."""
+    entries = {**registry().entries(), **_of_zenml()}
     if as_json:
-        rows = [{"name": entry.name, "flavor": entry.flavor, "registry": entry.level, **entry.shown()} for entry in entries]
+        rows = [{"name": name, "flavor": entry.flavor, "registry": entry.level, **entry.shown()} for name, entry in entries.items()]
         click.echo(json.dumps({"version": 1, "stores": rows}, indent=2))
     else:
-        print_table(("NAME", "FLAVOR", "PATH", "REGISTRY"), [(e.name, e.flavor, e.shown()["path"], e.level) for e in entries])
+        print_table(("NAME", "FLAVOR", "PATH", "REGISTRY"), [(n, e.flavor, e.shown()["path"], e.level) for n, e in entries.items()])
+
+
+def _of_zenml() -> dict[str, Entry]:
+    """A list is still good when ZenML's part of it cannot be had."""
+    try:
+        return registry().of_zenml()
+    except Refusal as refusal:
+        click.echo(f"storemount: ZenML's stores are not listed: {refusal.message}", err=True)
+        return {}
 
 
 @artifact_store.command(epilog=_words("describe s3_store"))
@@ -122,6 +133,35 @@ def delete(name: str, level: Level) -> None:
     """Forget a store's name. What is in the store is not touched."""
     registry().delete(name, level)
     click.echo(f"Deleted artifact store: {name}")
+
+
+@artifact_store.command("import-zenml", epilog=_words("import-zenml s3_store --with-secrets"))
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--with-secrets", is_flag=True, help="Also copy, in clear, the credentials that ZenML keeps in its secrets.")
+@_system
+def import_zenml(names: tuple[str, ...], with_secrets: bool, level: Level) -> int:
+    """Copy artifact stores of ZenML, all or some, into storemount's own registry.
+
+    None needs it to be mounted: a name that is not registered here is looked up in ZenML each time.
+    """
+    copying = Import(registry(), zenml(), level, secrets=with_secrets)
+    code = ExitCode.OK
+    for definition in copying.choose(names):
+        try:
+            _say_copied(copying.copy(definition))
+        except Refusal as refusal:
+            click.echo(f"storemount: not copied: {refusal.message}", err=True)
+            code = refusal.code
+    return code
+
+
+def _say_copied(copied: Copied) -> None:
+    name, attributes = copied.entry.name, ", ".join(copied.entry.row())
+    click.echo(f"Copied artifact_store `{name}`: {attributes}.")
+    for attribute, secret in copied.left.items():
+        click.echo(f"  Not copied: {attribute}, which ZenML keeps in its secret `{secret}`.")
+    if copied.left:
+        click.echo(f"  Add what is needed (artifact-store update {name}), or delete it and import it with --with-secrets.")
 
 
 @artifact_store.group(epilog=_words("flavor list"))

@@ -18,7 +18,7 @@ from storemount.cli.mount_words import spelled_out
 from storemount.cli.user import places, registry
 from storemount.cli.values import DURATION, GROUP, MODE, SIZE, USER, duration_text, size_text
 from storemount.config import MountSettings
-from storemount.launch import Launch, look_up
+from storemount.launch import Launch, look_up, renewal_of
 from storemount.mountpoint import Host, located
 from storemount.stores.uri import without_password
 
@@ -109,7 +109,7 @@ def _octal(mode: int) -> str:
 def mount(
     store: str, mountpoint: str, engine: str, immutable: bool, foreground: bool, nonempty: bool, write_through: bool, **settings: Any
 ) -> None:
-    """Mount a store as a folder: its NAME, or any URI that fsspec can open.
+    """Mount a store as a folder: its NAME (here, or in ZenML), or any URI that fsspec can open.
 
     Returns once the mount answers. The word `mount` can be left out.
     """
@@ -120,7 +120,9 @@ def mount(
     for name in ("staging_dir", "log_file"):
         settings[name] = settings[name] and os.path.abspath(os.path.expanduser(settings[name]))
     mount_settings = MountSettings(located(mountpoint), **settings)
-    launch = Launch(look_up(registry(), store), mount_settings, engine, places())
+    stores = registry()
+    resolved = look_up(stores, store)
+    launch = Launch(resolved.spec, mount_settings, engine, places(), renewal_of(stores, store, resolved))
     launch.check(Host(os.getuid()), nonempty=nonempty, say=lambda line: click.echo(f"storemount: {line}", err=True))
     if foreground:
         sys.exit(launch.serve(_nobody_waits))

@@ -1,6 +1,6 @@
 """What every command needs of the person who typed it.
 
-What it is: this user's folders and registry, made once from the environment.
+What it is: this user's folders, registry and ZenML, made once from the environment.
 What it is not: state; nothing is kept between commands.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 from storemount.cli.names import RESERVED
 from storemount.config import Places, environment
 from storemount.registry import Registry
+from storemount.zenml.names import ZenML
 
 
 def places() -> Places:
@@ -16,4 +17,8 @@ def places() -> Places:
 
 
 def registry() -> Registry:
-    return Registry(places(), environ=environment(), reserved=RESERVED)
+    return Registry(places(), environ=environment(), reserved=RESERVED, zenml=zenml())
+
+
+def zenml() -> ZenML:
+    return ZenML(environment())

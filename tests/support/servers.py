@@ -92,6 +92,23 @@ def _policy(*actions: str) -> str:
     return json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": list(actions), "Resource": "*"}]})
 
 
+def second_key(server: S3Server) -> S3Server:
+    """The same guarded server, with another key of the same user."""
+    _allow(server, 1)
+    iam = _client(server, "iam")
+    made = iam.create_access_key(UserName="tester")["AccessKey"]
+    iam.close()
+    return S3Server(server.endpoint, made["AccessKeyId"], made["SecretAccessKey"], server.process)
+
+
+def revoke(server: S3Server) -> None:
+    """From now on the guarded server refuses this key."""
+    _allow(server, 1)
+    iam = _client(server, "iam")
+    iam.delete_access_key(UserName="tester", AccessKeyId=server.key)
+    iam.close()
+
+
 def announced(log: IO[str], form: str = r"(http://127\.0\.0\.1:\d+)") -> str:
     """The address that the server says it listens on; from then on its log is read and thrown away, so that it never blocks."""
     said = []

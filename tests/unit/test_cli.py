@@ -15,6 +15,7 @@ import pytest
 from storemount.errors import ExitCode
 from tests.support.command import Storemount
 from tests.support.mounting import temporary_home
+from tests.support.zenml_trees import zenml_tree
 
 HEAVY = ("trio", "pyfuse3", "fsspec", "opendal", "asyncio", "s3fs", "botocore", "tomlkit")
 SECRET = "wJalrXUtnFEMI-not-to-be-seen"
@@ -58,7 +59,7 @@ def test_every_exit_code_is_in_the_help(storemount: Storemount) -> None:
         "store",
         *(f"artifact-store {verb}" for verb in ["register", "list", "describe", "update"]),
     ]
-    + [f"artifact-store {verb}" for verb in ("remove-attribute", "rename", "delete", "flavor", "flavor list")],
+    + [f"artifact-store {verb}" for verb in ("remove-attribute", "rename", "delete", "import-zenml", "flavor", "flavor list")],
 )
 def test_every_command_has_help_with_an_example(storemount: Storemount, command: str) -> None:
     text = storemount.must(*command.split(), "--help")
@@ -163,6 +164,32 @@ def test_a_relative_path_is_registered_as_an_absolute_one(storemount: Storemount
     storemount.register("here", "local", "folder", {})
     rows = json.loads(storemount.must("store", "list", "--json"))["stores"]
     assert {row["name"]: row["path"] for row in rows}["here"] == str(storemount.home / "folder")
+
+
+def test_the_stores_of_zenml_are_listed_described_and_copied(storemount: Storemount) -> None:
+    zenml_tree("new", storemount.home / "config/zenml")
+    table = storemount.must("store", "list")
+    assert re.search(r"^s3_plain +s3 +s3://bucket/models +zenml$", table, re.MULTILINE)
+    assert re.search(r"^zenml://default +local ", table, re.MULTILINE)
+    assert re.search(r"^SECRET +\*\*\*$", storemount.must("store", "describe", "s3_plain"), re.MULTILINE)
+    said = storemount.must("store", "import-zenml", "folder", "s3_pair")
+    assert said.startswith("Copied artifact_store `folder`: flavor, path.\nCopied artifact_store `s3_pair`: flavor, path.\n")
+    assert "Not copied: secret, which ZenML keeps in its secret `pair`." in said
+    assert re.search(r"^s3_pair +s3 +s3://bucket +user$", storemount.must("store", "list"), re.MULTILINE)
+    refused(storemount, "store", "import-zenml", "folder", code=ExitCode.BAD_CONFIGURATION, says="not copied: .*already has a store")
+    refused(storemount, "store", "import-zenml", "nothing", code=ExitCode.UNKNOWN_STORE, says="no artifact store named 'nothing'")
+    assert "pair-secret" not in (storemount.home / "config/storemount/stores.toml").read_text()
+    storemount.must("store", "delete", "s3_pair")
+    assert "pair-secret" not in storemount.must("store", "import-zenml", "s3_pair", "--with-secrets")
+    assert "pair-secret" in (storemount.home / "config/storemount/stores.toml").read_text()
+
+
+def test_a_broken_zenml_does_not_spoil_a_list(storemount: Storemount) -> None:
+    (storemount.home / "config/zenml").mkdir()
+    (storemount.home / "config/zenml/config.yaml").write_text("- nonsense")
+    done = storemount.run("store", "list")
+    assert done.returncode == 0 and "default" in done.stdout
+    assert re.fullmatch(r"storemount: ZenML's stores are not listed: .*config.yaml: [^\n]*\n", done.stderr)
 
 
 def test_the_system_registry_is_written_only_when_asked(storemount: Storemount) -> None:

@@ -1,0 +1,62 @@
+"""Credentials that a service connector of ZenML gives end; the mount gets others, and nobody notices (S14)."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from storemount.stores.reopened import AHEAD
+from tests.support.command import Storemount
+from tests.support.mounting import Mount, mounted, temporary_home
+from tests.support.servers import S3Server, guarded_moto_server, revoke, second_key
+from tests.support.waiting import eventually
+from tests.support.zenml_trees import zenml_tree
+
+ANSWERS = """#!{python}
+import pathlib, sys
+waiting = sorted(pathlib.Path({folder!r}).glob("*.json"))
+sys.stdin.read()
+print(waiting[0].read_text())
+waiting[0].unlink()
+"""
+"""Stands for a Python whose ZenML has a connector to a cloud: its answers are files, in their order."""
+
+
+def answer(server: S3Server, bucket: str, lifetime: float) -> str:
+    store = {
+        "name": "s3_connected",
+        "flavor": "s3",
+        "configuration": {"path": bucket, "client_kwargs": {"endpoint_url": server.endpoint}},
+        "connected": True,
+    }
+    given = {"key": server.key, "secret": server.secret, "token": None, "region": "us-east-1"}
+    expires = (datetime.now(UTC) + timedelta(seconds=lifetime)).isoformat()
+    return json.dumps({"stores": [store], "secrets": {}, "connector": given, "expires": expires})
+
+
+def test_S14_a_mount_outlives_the_credentials_that_it_began_with() -> None:
+    """With fsspec: moto computes another signature for the slash in OpenDAL's listings (AWS and Ceph do not)."""
+    with temporary_home() as home, guarded_moto_server() as first, first.client("models") as bucket:
+        second = second_key(first)
+        bucket.create().put("there", b"content")
+        storemount = Storemount(home)
+        zenml_tree("new", home / "config/zenml")
+        answers = home / "answers"
+        answers.mkdir()
+        (answers / "1.json").write_text(answer(first, bucket.uri, AHEAD - 60))
+        (answers / "2.json").write_text(answer(second, bucket.uri, 3600))
+        python = home / "python"
+        python.write_text(ANSWERS.format(python=sys.executable, folder=str(answers)))
+        python.chmod(0o755)
+        storemount.environment["STOREMOUNT_ZENML_PYTHON"] = str(python)
+        with mounted(Mount(storemount, "s3_connected", ("--engine", "fsspec", "--ttl", "0"))) as mount:
+            assert eventually(lambda: "new credentials for s3://models" in Path(mount.log).read_text())
+            revoke(first)
+            assert (mount.point / "there").read_bytes() == b"content"
+            (mount.point / "written").write_bytes(b"with the new ones")
+        with second.client("models") as bucket_now:
+            assert bucket_now.get("written") == b"with the new ones"
+        logged = Path(mount.log).read_text()
+        assert not [secret for secret in (first.secret, second.secret) if secret in logged]
