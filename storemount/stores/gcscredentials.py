@@ -2,7 +2,7 @@
 
 What it is: google-auth's loading and refreshing, in a worker thread, for both engines. Refreshed in place, a few minutes before a token
 ends, so a mount outlives its tokens; every form that google-auth knows is taken (a service account's key, gcloud's login, workload
-identity, impersonation, the machine's own account).
+identity, impersonation, the machine's own account), and an access token by itself, which cannot be refreshed.
 What it is not: a client of the storage.
 Invariants: google-auth is imported with the first request, not before. One refresh at a time. No message repeats a credential.
 """
@@ -16,13 +16,16 @@ from typing import Any
 
 import trio
 
-from storemount.errors import Denied
+from storemount.errors import Denied, Expired
 from storemount.stores.gcserrors import named
 
 SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
 ANONYMOUS, DEFAULT, MACHINE = "anon", "google_default", "cloud"
 WORDS = (DEFAULT, ANONYMOUS, MACHINE)
 """Tokens that are neither a path nor an object."""
+
+ACCESS = "ya29."
+"""What an access token by itself begins with; it says nothing of how long it is good, or of where the next one comes from."""
 
 
 class GcsCredentials:
@@ -38,7 +41,8 @@ class GcsCredentials:
     async def token(self, *, rejected: str = "") -> str:
         """A token that is good for some minutes; another one than `rejected`, which the server did not take. Empty when anonymous.
 
-        Raises Denied when there are no credentials, or they are refused; Unreachable when the token server is."""
+        Raises Denied when there are no credentials, or they are refused; Expired when what was given was an access token, and is not
+        taken any more; Unreachable when the token server is."""
         if self.anonymous:
             return ""
         if self._loaded is None or not self._loaded.valid or self._loaded.token == rejected:
@@ -52,10 +56,19 @@ class GcsCredentials:
         import requests
         from google.auth.transport.requests import Request
 
+        if self._given.startswith(ACCESS):
+            return self._bare()
         credentials = self._loaded or self._load()
         with requests.Session() as session:
             credentials.refresh(partial(Request(session), timeout=self._seconds))
         return credentials
+
+    def _bare(self) -> Any:
+        from google.oauth2 import credentials
+
+        if self._loaded is not None:
+            raise Expired("the access token has ended; mount the store again with a new one, or give credentials that can be renewed")
+        return credentials.Credentials(self._given)  # type: ignore[no-untyped-call]
 
     def _load(self) -> Any:
         import google.auth

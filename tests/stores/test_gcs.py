@@ -19,6 +19,7 @@ from storemount.errors import (
     Changed,
     Corrupt,
     Denied,
+    Expired,
     Invalid,
     MissingStore,
     StoreMountError,
@@ -338,7 +339,7 @@ class Google:
             self.given += 1
             return _json({"access_token": f"t{self.given}", "expires_in": self.seconds, "token_type": "Bearer"})
         self.seen.append(head.lower().partition("authorization: bearer ")[2].partition("\r\n")[0])
-        if int(self.seen[-1][1:]) < self.good:
+        if int(self.seen[-1].removeprefix("ya29.").removeprefix("t")) < self.good:
             return response("401 Unauthorized")
         return _json({"items": []})
 
@@ -406,6 +407,21 @@ async def test_a_token_that_is_not_taken_any_more_is_replaced_in_place(google: C
     with pytest.raises(Denied):
         await store.check()
     await store.aclose()
+
+
+@engines
+async def test_an_access_token_by_itself_is_taken_until_it_ends(engine: str, google: Callable[[Google], str]) -> None:
+    script = Google(good=1)
+    spec = StoreSpec("test", "gcp", "gs://bucket", {"endpoint": google(script), "token": "ya29.1"})
+    store = open_store(spec, engine=engine, deadline=5.0)
+    await store.check()
+    script.good = 2
+    with pytest.raises(Denied) as caught:
+        await store.check()
+    await store.aclose()
+    assert (script.given, set(script.seen)) == (0, {"ya29.1"})
+    assert isinstance(caught.value, Expired) or engine == "native"
+    assert "ya29" not in str(caught.value)
 
 
 async def test_no_credentials_anywhere_is_denied(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

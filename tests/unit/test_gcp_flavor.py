@@ -70,7 +70,7 @@ def test_the_native_engine_refuses_what_it_would_ignore() -> None:
 
 async def test_credentials_that_make_sense_are_taken(tmp_path: Path) -> None:
     (tmp_path / "key.json").write_text(json.dumps(USER))
-    for token in ("", "anon", "cloud", "google_default", json.dumps(USER), str(tmp_path / "key.json")):
+    for token in ("", "anon", "cloud", "google_default", json.dumps(USER), str(tmp_path / "key.json"), "ya29.token"):
         await open_store(spec(token=token)).aclose()
 
 

@@ -15,6 +15,7 @@ from storemount.stores.flavors.spec import FSSPEC, NATIVE, Attribute, Flavor, St
 
 _SCHEMES = ("gs://", "gcs://")
 _WORDS = ("google_default", "anon", "cloud")
+_ACCESS = "ya29."
 _NEEDED: dict[str, tuple[str, ...]] = {
     "service_account": ("client_email", "private_key", "token_uri"),
     "authorized_user": ("client_id", "client_secret", "refresh_token"),
@@ -26,7 +27,7 @@ _ATTRIBUTES = (
     Attribute(
         "token",
         "credentials: a JSON object, the path of a file with one, google_default (also without it: Application Default Credentials), "
-        "cloud (the machine's own account), or anon",
+        "cloud (the machine's own account), anon, or an access token (ya29...), which ends within the hour",
         secret=True,
     ),
     Attribute("project", "the project that the bucket belongs to"),
@@ -51,7 +52,7 @@ def _check(spec: StoreSpec) -> str:
 
 def _check_token(spec: StoreSpec) -> None:
     token = spec.attributes.get("token", "").strip()
-    if not token or token in _WORDS:
+    if not token or token in _WORDS or token.startswith(_ACCESS):
         return
     if token.startswith("{"):
         _check_object(spec, token)
