@@ -19,6 +19,7 @@ import signal
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -95,9 +96,12 @@ class Daemon:
         self._ready = ready
 
     async def live(self) -> ExitCode:
-        store = Deadlined(open_store(self._spec, engine=self._engine, deadline=self._settings.deadline), self._settings.deadline)
+        spec = replace(self._spec, read_only=self._settings.read_only)
+        store = Deadlined(open_store(spec, engine=self._engine, deadline=self._settings.deadline), self._settings.deadline)
         try:
             await store.check()
+            for limit in store.traits.limits:
+                log.warning("%s: %s", self._spec.name, limit)
             return await self._serve(store)
         finally:
             with trio.CancelScope(shield=True), trio.move_on_after(LAST_WORDS):
@@ -170,6 +174,7 @@ class Daemon:
             "store": self._spec.name,
             "uri": store.uri,
             "engine": store.traits.engine,
+            "limits": store.traits.limits,
             "pid": os.getpid(),
             "started": time.time(),
         }

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from storemount.stores.flavors import FLAVORS, Attribute
+from storemount.stores.flavors import FLAVORS, Attribute, Flavor
 from storemount.stores.uri import without_password
 
 REFERENCE = "env:"
@@ -34,13 +34,14 @@ class Level(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """`attributes` are raw strings, as given; JSON ones still text."""
+    """`attributes` are raw strings, as given; JSON ones still text. `own` is the flavor itself, where a user registered it."""
 
     name: str
     flavor: str
     path: str
     level: Level
     attributes: Mapping[str, str] = field(default_factory=dict, repr=False)
+    own: Flavor | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def of_table(cls, name: str, table: Any, level: Level) -> Entry:
@@ -60,7 +61,7 @@ class Entry:
 
     def attribute(self, name: str) -> Attribute | None:
         """What the flavor says of one of its attributes; None for one it does not know."""
-        flavor = FLAVORS.get(self.flavor)
+        flavor = self.own or FLAVORS.get(self.flavor)
         return next((attribute for attribute in flavor.attributes if attribute.name == name), None) if flavor else None
 
     def shown(self) -> dict[str, str]:

@@ -13,14 +13,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from storemount.config import Places
 from storemount.entry import REFERENCE, Entry, Level
 from storemount.errors import ExitCode, Refusal
-from storemount.stores.flavors import StoreSpec, spec_of_uri, validate
+from storemount.stores.flavors import FLAVORS, StoreSpec, spec_of_uri, validate
 from storemount.tomlfile import TomlFile
+from storemount.userflavors import UserFlavors
 
 DEFAULT = "default"
 FILE = "stores.toml"
@@ -34,6 +34,7 @@ class Registry:
             Level.SYSTEM: TomlFile(places.system_config / FILE, private=False),
             Level.USER: TomlFile(places.config / FILE, private=True),
         }
+        self._flavors = UserFlavors(places)
         self._built_in = Entry(DEFAULT, "local", str(places.data / DEFAULT), Level.BUILT_IN)
         self._environ = environ
         self._reserved = frozenset(reserved)
@@ -55,15 +56,15 @@ class Registry:
     def spec(self, name_or_uri: str) -> StoreSpec:
         """What to open: a URI or a path (anything with a slash) as it is, a name with its references looked up, checked. Raises Refusal."""
         if "/" in name_or_uri:
-            return spec_of_uri(name_or_uri)
+            return spec_of_uri(name_or_uri, self._flavors.flavors())
         entry = self.entry(name_or_uri)
         values = {name: self._value(entry, name, value) for name, value in entry.attributes.items()}
-        return validate(StoreSpec(entry.name, entry.flavor, self._value(entry, "path", entry.path), values))
+        return validate(StoreSpec(entry.name, entry.flavor, self._value(entry, "path", entry.path), values, entry.own))
 
     def register(self, entry: Entry) -> None:
         """Add a store at `entry.level`. Raises Refusal for a bad name, one that is taken there, or a bad description."""
         self._check_name(entry.name)
-        checked = self._checked(entry)
+        checked = self._checked(self._flavored(entry))
         with self._files[entry.level].edit() as document:
             if entry.name in document:
                 raise _taken(entry.name, entry.level)
@@ -105,11 +106,21 @@ class Registry:
             if level is Level.SYSTEM:
                 return {}  # the machine's stores are not for everybody; `_unknown` says so when it matters
             raise Refusal(ExitCode.BAD_CONFIGURATION, f"{file.path}: this user may not read it; mend its owner or mode") from None
-        return {name: _entry(file.path, name, table, level) for name, table in content.items()}
+        return {name: self._entry(name, table, level) for name, table in content.items()}
+
+    def _entry(self, name: str, table: Any, level: Level) -> Entry:
+        try:
+            return self._flavored(Entry.of_table(name, table, level))
+        except ValueError as error:
+            raise Refusal(ExitCode.BAD_CONFIGURATION, f"{self._files[level].path}: {error}; mend it by hand") from None
+
+    def _flavored(self, entry: Entry) -> Entry:
+        """`entry` with its flavor, where that is one that a user registered."""
+        return entry if entry.flavor in FLAVORS else replace(entry, own=self._flavors.flavor(entry.flavor))
 
     def _own(self, document: Mapping[str, Any], name: str, level: Level) -> Entry:
         if name in document:
-            return _entry(self._files[level].path, name, document[name], level)
+            return self._entry(name, document[name], level)
         elsewhere = self.entry(name).level
         if elsewhere is Level.BUILT_IN:
             raise Refusal(ExitCode.BAD_CONFIGURATION, f"store {name!r} is built in; register one of the same name to replace it")
@@ -144,7 +155,7 @@ class Registry:
     def _checked(self, entry: Entry) -> Entry:
         """`entry` with its path normalised, or a Refusal."""
         values = {name: self._for_checking(entry, name, value) for name, value in entry.attributes.items()}
-        spec = validate(StoreSpec(entry.name, entry.flavor, self._value(entry, "path", entry.path), values))
+        spec = validate(StoreSpec(entry.name, entry.flavor, self._value(entry, "path", entry.path), values, entry.own))
         return entry if entry.path.startswith(REFERENCE) else replace(entry, path=spec.path)
 
     def _for_checking(self, entry: Entry, name: str, value: str) -> str:
@@ -162,13 +173,6 @@ class Registry:
             message = f"store {entry.name!r}: its {name} is {value}, and that variable is not set; export {variable}"
             raise Refusal(ExitCode.BAD_CONFIGURATION, message)
         return self._environ[variable]
-
-
-def _entry(path: Path, name: str, table: Any, level: Level) -> Entry:
-    try:
-        return Entry.of_table(name, table, level)
-    except ValueError as error:
-        raise Refusal(ExitCode.BAD_CONFIGURATION, f"{path}: {error}; mend it by hand") from None
 
 
 def _changed(entry: Entry, changes: Mapping[str, str | None]) -> Entry:

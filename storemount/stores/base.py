@@ -76,7 +76,7 @@ class Traits:
     atomic for files and directories. `modes`: keeps st_mode (and so symbolic links), and has the `annotate` verb. `local_files`:
     `open_local` gives a descriptor for a version. `max_key_bytes`: longest key, in UTF-8 bytes. `bytes_names`: names that are not UTF-8
     can be held. `lazy`: what a write left is durable only after `sync`. `real_directories`: a directory exists by itself, and does not
-    need a marker to survive its last file.
+    need a marker to survive its last file. `limits`: what it cannot do that a promise says, one sentence each, for whoever mounts it.
     """
 
     engine: str
@@ -88,6 +88,7 @@ class Traits:
     bytes_names: bool = False
     lazy: bool = False
     max_key_bytes: int = 1024
+    limits: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

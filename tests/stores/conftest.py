@@ -13,12 +13,15 @@ import pytest
 
 from storemount.stores.base import ArtifactStore, Source
 from storemount.stores.flavors import StoreSpec, open_store
+from storemount.stores.flavors.user import UserFlavor
 from storemount.stores.memory import MemoryStore
+from storemount.stores.user.source import ClassSource
 from tests.support.servers import BucketClient, S3Server, moto_server
 
 ENGINES = ["native", "fsspec"]
 FLAT = ["memory", *ENGINES]
-SUBJECTS = [*FLAT, "local", "custom"]
+SUBJECTS = [*FLAT, "local", "custom", "class"]
+SHELF = UserFlavor.of(ClassSource("tests.support.shelf.Shelf"))
 
 _numbers = itertools.count(1)
 
@@ -129,6 +132,11 @@ def s3_store(server: S3Server, path: str, engine: str, *, deadline: float = 10.0
     return open_store(StoreSpec("test", "s3", path, server.attributes()), engine=engine, deadline=deadline)
 
 
+def shelf_of(folder: Path) -> StoreSpec:
+    """The class of `tests.support.shelf` over `folder`."""
+    return StoreSpec("test", "shelf", "shelf://test", {"base": str(folder)}, own=SHELF.flavor())
+
+
 def make_subject(name: str, request: pytest.FixtureRequest) -> Subject:
     if name == "memory":
         store = MemoryStore()
@@ -138,6 +146,8 @@ def make_subject(name: str, request: pytest.FixtureRequest) -> Subject:
         return Subject(name, s3_store(bucket.server, bucket.uri, name), bucket)
     root: Path = request.getfixturevalue("tmp_path") / "root"
     root.mkdir()
+    if name == "class":
+        return Subject(name, open_store(shelf_of(root)), Folder(root))
     flavor, path = ("local", str(root)) if name == "local" else ("custom", f"file://{root}")
     return Subject(name, open_store(StoreSpec("test", flavor, path)), Folder(root))
 

@@ -24,7 +24,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("", "disk", "errors", "logs", "handshake", "mountinfo"),
     ("config", "background"),
     ("stores.*", "mountpoint", "control", "tomlfile", "verbs", "writeback.extents", "writeback.ledger", "writeback.slot"),
-    ("entry", "cache.*", "draining", "writeback.room"),
+    ("entry", "userflavors", "cache.*", "draining", "writeback.room"),
     ("registry", "writeback.staging"),
     ("tree",),
     ("writeback.change", "xattrs", "neighbours", "replies", "readers"),

@@ -1,0 +1,388 @@
+"""UserStore: a user's own Python class as an artifact store.
+
+What it is: the protocol over the artifact-store abstraction's methods (open, copyfile, exists, isdir, listdir, makedirs, remove, rename,
+rmtree, stat, ...), of whatever quality: each is tried out before it is relied on (`abilities`), and what it cannot do is a limit of the
+mount.
+What it is not: as strict as the stores made for one service. A condition (S9) is checked just before the step that publishes; a read is
+checked against its version afterwards; a directory is removed after a look that it is empty, as the abstraction knows only `rmtree`.
+Invariants:
+- An object is written beside its name, as `.storemount-*.part`, measured, and renamed, wherever the class's rename moves files (S6).
+- "Not found" counts only when `exists` and `isdir` say so too, and the root is there (S3). The root itself is never made.
+- A directory that would vanish with its last file is kept by a hidden file, `MARKER`, in it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import BinaryIO
+
+import trio
+
+from storemount.errors import (
+    AlreadyExists,
+    Changed,
+    Corrupt,
+    IsADirectory,
+    MissingStore,
+    NotADirectory,
+    NotFound,
+    ReadOnly,
+    StoreMountError,
+    Unavailable,
+)
+from storemount.stores.base import EMPTY, Artifact, Child, Source, Traits, is_partial
+from storemount.stores.conditions import ALWAYS, Condition
+from storemount.stores.flat import FlatStore
+from storemount.stores.metadata import SECOND
+from storemount.stores.parallel import for_each
+from storemount.stores.partial import ABANDONED, partial_name
+from storemount.stores.parts import patience
+from storemount.stores.user import steps, streams
+from storemount.stores.user.abilities import UNKNOWN, Abilities, Rename, Trial
+from storemount.stores.user.calls import Side, UserCalls
+from storemount.stores.user.copies import Copies
+from storemount.stores.user.facts import Facts, Failures, name_of
+from storemount.stores.user.steps import MARKER
+
+ENGINE = "python"
+PAGE = 1000
+LAST_WORDS = 2.0
+"""Seconds that clearing away after a failure may take."""
+
+LOOKS = 8
+"""Entries of a directory that are asked for at the same time."""
+
+
+log = logging.getLogger(__name__)
+
+
+class UserStore(FlatStore):
+    """The class behind `calls`, at `root` (a path or URI as the class takes it). `try_out`: whether somebody means to write, and the class
+    may be tried out. `deadline` in seconds bounds each call (S14)."""
+
+    def __init__(self, root: str, calls: UserCalls, failures: Failures, *, try_out: bool, deadline: float) -> None:
+        self._base = root if root.endswith("/") else root + "/"
+        self.uri = root.rstrip("/")
+        self._root = root if root.endswith("://") else self.uri or "/"
+        self._calls = calls
+        self._failures = failures
+        self._try_out = try_out
+        self._deadline = deadline
+        self._known: Abilities | None = None
+        self._trying = trio.Lock()
+        self._copies = Copies(self._fetch)
+
+    @property
+    def traits(self) -> Traits:
+        """What was found out so far; before the class was tried, the least of everything."""
+        able = self._known or UNKNOWN
+        limits = self._known.limits() if self._known else ()
+        return Traits(engine=ENGINE, rename=able.renames, real_directories=able.real, limits=limits)
+
+    async def check(self) -> None:
+        try:
+            await self._calls.call("", "listdir", self._root)
+        except (NotFound, NotADirectory) as error:
+            raise MissingStore(f"the class finds nothing at {self.uri}") from error
+        if self._try_out:
+            await self._able()
+
+    async def _able(self) -> Abilities:
+        async with self._trying:
+            if self._known is None:
+                self._known = await self._calls.run("", lambda side: Trial(side, self._failures, self._base).run(), finish=True)
+            return self._known
+
+    # looking
+
+    async def stat(self, key: str) -> Child:
+        name = key.rpartition("/")[2]
+        if is_partial(name):
+            raise NotFound(key)
+        return Child(name, await self._look(key))
+
+    async def _look(self, key: str) -> Artifact | None:
+        """What has this key; None for a directory. Raises NotFound only when that is sure."""
+        return await self._calls.run(key, partial(self._examine, key=key))
+
+    async def _examine(self, side: Side, key: str) -> Artifact | None:
+        path = self._path(key)
+        try:
+            told = await side.call("stat", path)
+        except (FileNotFoundError, NotADirectoryError):
+            told = None
+        if told is None:
+            await self._second_look(side, key)
+            return None
+        facts = Facts.of(told)
+        directory = facts.directory
+        if directory or (directory is None and await side.call("isdir", path)):
+            return None
+        return facts.artifact(key, await steps.size(side, path, facts))
+
+    async def _second_look(self, side: Side, key: str) -> None:
+        """`stat` found nothing: a directory that exists only by what is in it, or nothing, if all agree. Raises NotFound in that case."""
+        path = self._path(key)
+        if not self.traits.real_directories and await side.call("isdir", path):
+            return
+        if await side.call("exists", path):
+            raise Unavailable(f"{key}: stat says that it is not there, and exists that it is")
+        await self._root_is_there(side)
+        raise NotFound(key)
+
+    async def _root_is_there(self, side: Side) -> None:
+        """An absent key is only an absent key while the root is there (S3). Raises MissingStore."""
+        if await side.call("isdir", self._root) or await side.call("exists", self._root):
+            return
+        try:
+            await side.call("listdir", self._root)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise MissingStore(f"{self.uri} has gone") from error
+
+    async def _confirm_root(self) -> None:
+        await self._calls.run("", self._root_is_there)
+
+    async def list(self, prefix: str, *, recursive: bool = False) -> AsyncGenerator[Sequence[Child], None]:
+        below = [""]
+        while below:
+            above = below.pop()
+            rows = await self._scan(prefix + above)
+            if recursive:
+                below += [f"{above}{row.name}/" for row in reversed(rows) if row.artifact is None]
+                rows = [_deep(row, prefix, above) for row in rows]
+            for start in range(0, len(rows), PAGE):
+                yield rows[start : start + PAGE]
+
+    async def _scan(self, prefix: str) -> Sequence[Child]:
+        """The rows of one directory. Raises NotFound when it is not there and directories are real."""
+        names = await self._names(prefix)
+        found: dict[str, Artifact | None] = {}
+
+        async def look(name: str) -> None:
+            with suppress(NotFound):  # It has gone since.
+                found[name] = await self._look(prefix + name)
+
+        await for_each([name for name in names if not is_partial(name)], LOOKS, look)
+        return [Child(name, found[name]) for name in sorted(found)]
+
+    async def _names(self, prefix: str) -> set[str]:
+        path = self._path(prefix)
+        try:
+            names = {name_of(each) for each in await self._calls.call(prefix, "listdir", path)} - {""}
+            if names or await self._calls.call(prefix, "isdir", path):
+                return names
+        except (NotFound, NotADirectory):
+            pass
+        await self._confirm_root()
+        if prefix and self.traits.real_directories:
+            raise NotFound(prefix)
+        return set()
+
+    # reading
+
+    async def read(self, artifact: Artifact, start: int, stop: int) -> bytes:
+        path, limit = self._path(artifact.key), patience(stop - start, self._deadline)
+        try:
+            data = await self._calls.run(artifact.key, lambda side: streams.read_range(side, path, start, stop), limit=limit)
+            await self._confirm(artifact.key, Condition(over=artifact))
+        except (NotFound, IsADirectory) as error:
+            raise Changed(artifact.key) from error
+        except Corrupt:
+            await self._confirm(artifact.key, Condition(over=artifact))
+            raise
+        return await self._copies.read(artifact, start, stop) if data is None else data
+
+    async def _fetch(self, artifact: Artifact, target: BinaryIO) -> int:
+        path, limit = self._path(artifact.key), patience(artifact.size, self._deadline)
+        try:
+            count = await self._calls.run(artifact.key, lambda side: streams.fetch(side, path, target), limit=limit)
+        except (NotFound, IsADirectory) as error:
+            raise Changed(artifact.key) from error
+        await self._confirm(artifact.key, Condition(over=artifact))
+        return count
+
+    # writing
+
+    async def write(self, key: str, source: Source, *, over: Artifact | None = None, absent: bool = False) -> Artifact:
+        condition = Condition(over, absent)
+        able = await self._writable()
+        await self._confirm(key, condition)
+        if key.endswith("/"):
+            return await self._mark(key, able)
+        limit = patience(source.size, self._deadline)
+
+        async def fill(path: str) -> None:
+            await self._calls.run(key, lambda side: streams.fill(side, path, source), limit=limit, finish=True)
+
+        return await self._publish(key, source.size, fill, able, condition)
+
+    async def copy(self, artifact: Artifact, key: str) -> Artifact:
+        able = await self._writable()
+        if key.endswith("/"):
+            return await self._mark(key, able)
+        await self._confirm(artifact.key, Condition(over=artifact))
+        limit = patience(artifact.size, self._deadline)
+
+        async def fill(path: str) -> None:
+            await self._calls.run(key, lambda side: steps.copied(side, self._path(artifact.key), path), limit=limit, finish=True)
+
+        made = await self._publish(key, artifact.size, fill, able)
+        await self._confirm(artifact.key, Condition(over=artifact))
+        return made
+
+    async def _writable(self) -> Abilities:
+        able = await self._able()
+        if able.refuses:
+            raise ReadOnly(able.refuses)
+        return able
+
+    async def _confirm(self, key: str, condition: Condition) -> None:
+        """Raises Changed or AlreadyExists when the store does not hold what the condition wants."""
+        if not condition.given:
+            return
+        held: Artifact | None = None
+        try:
+            held = await self._look(key.rstrip("/"))
+            if held is None and (condition.absent or not key.endswith("/")):
+                raise AlreadyExists(key) if condition.absent else Changed(key)
+        except NotFound:
+            pass
+        condition.check(key, held)
+
+    async def _publish(
+        self, key: str, size: int, fill: Callable[[str], Awaitable[None]], able: Abilities, condition: Condition = ALWAYS
+    ) -> Artifact:
+        """Have `fill` make the object at `key`, beside it first where a file can be moved into place."""
+        if able.rename is Rename.NOTHING:
+            await self._below(key, lambda: fill(self._path(key)))
+            return await self._measured(key, size)
+        beside = "".join(key.rpartition("/")[:2]) + partial_name()
+        try:
+            await self._below(key, lambda: fill(self._path(beside)))
+            await self._measured(beside, size)
+            await self._confirm(key, condition)
+            await self._move(beside, key, able)
+        except BaseException:
+            await self._discard(beside)
+            raise
+        return await self._measured(key, size)
+
+    async def _below(self, key: str, act: Callable[[], Awaitable[None]]) -> None:
+        """Do what makes a file; when it is refused for want of the directory, make that first."""
+        try:
+            await act()
+        except (NotFound, NotADirectory):
+            if "/" not in key:
+                await self._confirm_root()
+                raise
+            await self._make_directory(key.rpartition("/")[0])
+            await act()
+
+    async def _measured(self, key: str, size: int) -> Artifact:
+        """What is at `key`. Raises Corrupt when it is not `size` bytes long."""
+        made = await self._look(key)
+        if made is None:
+            raise IsADirectory(key)
+        if made.size != size:
+            raise Corrupt(f"{key}: the class kept {made.size} bytes of {size}")
+        return made
+
+    async def _move(self, beside: str, key: str, able: Abilities) -> None:
+        replaces = able.rename is Rename.REPLACES
+        await self._calls.run(key, partial(steps.move_file, old=self._path(beside), new=self._path(key), replaces=replaces), finish=True)
+
+    async def _discard(self, key: str) -> None:
+        with trio.CancelScope(shield=True), trio.move_on_after(LAST_WORDS):
+            try:
+                await self._delete_file(key)
+            except StoreMountError as error:
+                log.warning("an unfinished file is left in the store: %s", error)
+
+    # directories
+
+    async def _mark(self, key: str, able: Abilities) -> Artifact:
+        """A directory: a real one, or a marker that keeps it."""
+        name = key.rstrip("/")
+        await self._make_directory(name)
+        if not able.real:
+            path = self._path(key + MARKER)
+            await self._calls.run(key, lambda side: streams.fill(side, path, EMPTY), finish=True)
+        if await self._look(name) is not None:
+            raise NotADirectory(name)
+        return _directory(key)
+
+    async def _make_directory(self, key: str) -> None:
+        """With those above it, but never the root."""
+        await self._confirm_root()
+        parts = key.split("/")
+        try:
+            await self._make_one("makedirs", key)
+        except NotFound:  # It makes one level only.
+            for depth in range(1, len(parts) + 1):
+                await self._make_one("makedirs", "/".join(parts[:depth]))
+
+    async def _make_one(self, method: str, key: str) -> None:
+        try:
+            await self._calls.call(key, method, self._path(key), finish=True)
+        except AlreadyExists:
+            if not await self._calls.call(key, "isdir", self._path(key)):
+                raise NotADirectory(key) from None
+
+    async def rename(self, key: str, to: str) -> None:
+        await self._confirm_root()
+        step = steps.move_directory if key.endswith("/") else partial(steps.move_file, replaces=True)
+        move = partial(step, old=self._path(key), new=self._path(to))
+        await self._below(to.rstrip("/"), lambda: self._calls.run(key, move, finish=True))
+
+    # removing
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        await for_each([key for key in keys if not key.endswith("/")], LOOKS, self._delete_file)
+        # A directory goes after what was in it.
+        for key in sorted((key for key in keys if key.endswith("/")), key=len, reverse=True):
+            with suppress(NotFound, NotADirectory):
+                await self._calls.run(key, partial(steps.emptied, path=self._path(key)), finish=True)
+
+    async def _delete_file(self, key: str) -> None:
+        with suppress(NotFound, NotADirectory):
+            await self._remove_file(key)
+
+    async def _remove_file(self, key: str) -> None:
+        await self._calls.call(key, "remove", self._path(key), finish=True)
+
+    async def sweep(self, key: str) -> None:
+        """Remove what is unfinished beside `key`. Whether somebody still writes it nobody can say but the clock: it goes when it has not
+        changed for an hour, and stays where the class does not tell when that was."""
+        folder = key.rstrip("/").rpartition("/")[0]
+        try:
+            names = map(name_of, await self._calls.call(key, "listdir", self._path(folder)))
+        except (NotFound, NotADirectory):
+            return
+        before = (time.time() - ABANDONED) * SECOND
+        for name in names:
+            if is_partial(name) and name != MARKER:
+                path = self._path(f"{folder}/{name}" if folder else name)
+                await self._calls.run(key, partial(steps.swept, path=path, before=before), finish=True)
+
+    async def aclose(self) -> None:
+        self._copies.close()
+        await self._calls.aclose()
+
+    def _path(self, key: str) -> str:
+        return self._base + key.rstrip("/") if key else self._root
+
+
+def _directory(key: str) -> Artifact:
+    return Artifact(key, "directory", 0, 0)
+
+
+def _deep(row: Child, prefix: str, above: str) -> Child:
+    """`row` of the directory `above` as a row of a recursive listing, where a directory is its marker."""
+    if row.artifact is not None:
+        return Child(above + row.name, row.artifact)
+    name = f"{above}{row.name}/"
+    return Child(name, _directory(prefix + name))
