@@ -16,12 +16,17 @@ from storemount.stores.flavors import StoreSpec, open_store
 from storemount.stores.flavors.user import UserFlavor
 from storemount.stores.memory import MemoryStore
 from storemount.stores.user.source import ClassSource
+from storemount.stores.user.steps import MARKER
 from tests.support.servers import BucketClient, S3Server, moto_server
+from tests.support.shelf import Bag
 
 ENGINES = ["native", "fsspec"]
 FLAT = ["memory", *ENGINES]
-SUBJECTS = [*FLAT, "local", "custom", "class"]
-SHELF = UserFlavor.of(ClassSource("tests.support.shelf.Shelf"))
+CLASSES = {"class": "Shelf", "async-class": "AsyncShelf", "flat-class": "Bag"}
+"""Classes of `tests.support.shelf`, as users would register them."""
+
+SUBJECTS = [*FLAT, "local", "custom", *CLASSES]
+
 
 _numbers = itertools.count(1)
 
@@ -88,6 +93,33 @@ class Dictionary:
 
 
 @dataclass
+class Objects:
+    """What a `Bag` holds, but for what keeps directories in it."""
+
+    root: str
+
+    @property
+    def _held(self) -> dict[bytes, tuple[bytes, int]]:
+        return Bag.CONTENTS.setdefault(self.root, {})
+
+    def put(self, key: str, data: bytes = b"") -> None:
+        bag = Bag()
+        bag.path = self.root
+        bag.keep(f"{self.root}/{key}".encode(), data)
+
+    def get(self, key: str) -> bytes:
+        return self._held[f"{self.root}/{key}".encode()][0]
+
+    def delete(self, *keys: str) -> None:
+        for key in keys:
+            del self._held[f"{self.root}/{key}".encode()]
+
+    def list(self, prefix: str = "") -> dict[str, int]:
+        rows = {path.decode()[len(self.root) + 1 :]: len(data) for path, (data, _) in self._held.items()}
+        return {key: size for key, size in rows.items() if key.startswith(prefix) and not key.endswith(MARKER)}
+
+
+@dataclass
 class Subject:
     """A store, and the same store from outside."""
 
@@ -132,9 +164,10 @@ def s3_store(server: S3Server, path: str, engine: str, *, deadline: float = 10.0
     return open_store(StoreSpec("test", "s3", path, server.attributes()), engine=engine, deadline=deadline)
 
 
-def shelf_of(folder: Path) -> StoreSpec:
-    """The class of `tests.support.shelf` over `folder`."""
-    return StoreSpec("test", "shelf", "shelf://test", {"base": str(folder)}, own=SHELF.flavor())
+def class_store(name: str, path: str, **attributes: str) -> ArtifactStore:
+    """The store that the class `name` of `tests.support.shelf` makes."""
+    flavor = UserFlavor.of(ClassSource(f"tests.support.shelf.{name}")).flavor()
+    return open_store(StoreSpec("test", flavor.name, path, attributes, flavor), deadline=10.0)
 
 
 def make_subject(name: str, request: pytest.FixtureRequest) -> Subject:
@@ -146,8 +179,10 @@ def make_subject(name: str, request: pytest.FixtureRequest) -> Subject:
         return Subject(name, s3_store(bucket.server, bucket.uri, name), bucket)
     root: Path = request.getfixturevalue("tmp_path") / "root"
     root.mkdir()
-    if name == "class":
-        return Subject(name, open_store(shelf_of(root)), Folder(root))
+    if name == "flat-class":
+        return Subject(name, class_store("Bag", f"bag://{root}"), Objects(f"bag://{root}"))
+    if name in CLASSES:
+        return Subject(name, class_store(CLASSES[name], "shelf://test", base=str(root)), Folder(root))
     flavor, path = ("local", str(root)) if name == "local" else ("custom", f"file://{root}")
     return Subject(name, open_store(StoreSpec("test", flavor, path)), Folder(root))
 

@@ -182,7 +182,7 @@ class Trial:
         return await self._is(self._side.call("exists", path))
 
     async def _is(self, step: Awaitable[Any]) -> bool:
-        return await self._value(step) is True
+        return bool(await self._value(step))
 
     async def _can(self, step: Awaitable[Any]) -> bool:
         try:

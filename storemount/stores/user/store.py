@@ -49,13 +49,18 @@ from storemount.stores.user.facts import Facts, Failures, name_of
 from storemount.stores.user.steps import MARKER
 
 ENGINE = "python"
-PAGE = 1000
+PAGE = 200
+TOGETHER = 25
+"""Names that are asked for in one trip to a thread."""
+
 LAST_WORDS = 2.0
 """Seconds that clearing away after a failure may take."""
 
 LOOKS = 8
-"""Entries of a directory that are asked for at the same time."""
+"""Such trips, or removals, at the same time."""
 
+
+Rows = list[Child]
 
 log = logging.getLogger(__name__)
 
@@ -150,24 +155,30 @@ class UserStore(FlatStore):
         below = [""]
         while below:
             above = below.pop()
-            rows = await self._scan(prefix + above)
-            if recursive:
-                below += [f"{above}{row.name}/" for row in reversed(rows) if row.artifact is None]
-                rows = [_deep(row, prefix, above) for row in rows]
-            for start in range(0, len(rows), PAGE):
-                yield rows[start : start + PAGE]
+            names = sorted(name for name in await self._names(prefix + above) if not is_partial(name))
+            inner = []
+            for start in range(0, len(names), PAGE):
+                rows = await self._rows(prefix + above, names[start : start + PAGE])
+                inner += [f"{above}{row.name}/" for row in rows if row.artifact is None]
+                yield [_deep(row, prefix, above) for row in rows] if recursive else rows
+            below += reversed(inner) if recursive else ()
 
-    async def _scan(self, prefix: str) -> Sequence[Child]:
-        """The rows of one directory. Raises NotFound when it is not there and directories are real."""
-        names = await self._names(prefix)
-        found: dict[str, Artifact | None] = {}
+    async def _rows(self, prefix: str, names: Sequence[str]) -> Rows:
+        """One page: each name has to be asked for, several in one trip to a thread."""
+        rows: Rows = []
 
-        async def look(name: str) -> None:
+        async def look(some: Sequence[str]) -> None:
+            rows.extend(await self._calls.run(prefix, partial(self._examine_all, prefix=prefix, names=some)))
+
+        await for_each([names[start : start + TOGETHER] for start in range(0, len(names), TOGETHER)], LOOKS, look)
+        return sorted(rows, key=lambda row: row.name)
+
+    async def _examine_all(self, side: Side, prefix: str, names: Sequence[str]) -> Rows:
+        rows = []
+        for name in names:
             with suppress(NotFound):  # It has gone since.
-                found[name] = await self._look(prefix + name)
-
-        await for_each([name for name in names if not is_partial(name)], LOOKS, look)
-        return [Child(name, found[name]) for name in sorted(found)]
+                rows.append(Child(name, await self._examine(side, prefix + name)))
+        return rows
 
     async def _names(self, prefix: str) -> set[str]:
         path = self._path(prefix)
@@ -185,24 +196,35 @@ class UserStore(FlatStore):
     # reading
 
     async def read(self, artifact: Artifact, start: int, stop: int) -> bytes:
-        path, limit = self._path(artifact.key), patience(stop - start, self._deadline)
+        limit = patience(stop - start, self._deadline)
         try:
-            data = await self._calls.run(artifact.key, lambda side: streams.read_range(side, path, start, stop), limit=limit)
-            await self._confirm(artifact.key, Condition(over=artifact))
+            data = await self._calls.run(artifact.key, partial(self._read, artifact=artifact, start=start, stop=stop), limit=limit)
         except (NotFound, IsADirectory) as error:
             raise Changed(artifact.key) from error
-        except Corrupt:
-            await self._confirm(artifact.key, Condition(over=artifact))
-            raise
         return await self._copies.read(artifact, start, stop) if data is None else data
+
+    async def _read(self, side: Side, artifact: Artifact, start: int, stop: int) -> bytes | None:
+        try:
+            data = await streams.read_range(side, self._path(artifact.key), start, stop)
+        except Corrupt:
+            await self._expect(side, artifact)
+            raise
+        await self._expect(side, artifact)
+        return data
+
+    async def _expect(self, side: Side, artifact: Artifact) -> None:
+        """Raises Changed or NotFound when this version is not what is there."""
+        now = await self._examine(side, artifact.key)
+        if now is None or now.version != artifact.version:
+            raise Changed(artifact.key)
 
     async def _fetch(self, artifact: Artifact, target: BinaryIO) -> int:
         path, limit = self._path(artifact.key), patience(artifact.size, self._deadline)
         try:
             count = await self._calls.run(artifact.key, lambda side: streams.fetch(side, path, target), limit=limit)
+            await self._calls.run(artifact.key, partial(self._expect, artifact=artifact))
         except (NotFound, IsADirectory) as error:
             raise Changed(artifact.key) from error
-        await self._confirm(artifact.key, Condition(over=artifact))
         return count
 
     # writing
@@ -349,10 +371,7 @@ class UserStore(FlatStore):
 
     async def _delete_file(self, key: str) -> None:
         with suppress(NotFound, NotADirectory):
-            await self._remove_file(key)
-
-    async def _remove_file(self, key: str) -> None:
-        await self._calls.call(key, "remove", self._path(key), finish=True)
+            await self._calls.run(key, partial(steps.remove_file, path=self._path(key)), finish=True)
 
     async def sweep(self, key: str) -> None:
         """Remove what is unfinished beside `key`. Whether somebody still writes it nobody can say but the clock: it goes when it has not
