@@ -11,7 +11,9 @@ import pytest
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--subjects", default="", help="run the mount suite only on these, separated by commas (plain,local,s3-native,s3-fsspec)"
+        "--subjects",
+        default="",
+        help="run the mount suite only on these, separated by commas (plain,local,s3-native,s3-fsspec,custom,class)",
     )
     parser.addoption(
         "--load-seconds", type=float, default=60.0, help="how long the load test works on a local store; on S3 a quarter of it"

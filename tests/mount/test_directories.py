@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.mounting import PLAIN, Subject
+from tests.support.mounting import CLASS, KINDS, PLAIN, Subject
 from tests.support.waiting import synced
 
+SUBJECTS = (*KINDS, CLASS)
 PLANTED = 2
 
 

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.mounting import STORES, Subject, planted_bytes
+from tests.support.mounting import CLASS, KINDS, STORES, Subject, planted_bytes
 from tests.support.renaming import EXCHANGE, NOREPLACE, renameat2
 from tests.support.waiting import synced
 
+SUBJECTS = (*KINDS, CLASS)
 PLANTED = 8
 
 

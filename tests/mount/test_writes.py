@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.mounting import Subject, planted_bytes
+from tests.support.mounting import CLASS, KINDS, Subject, planted_bytes
 
+SUBJECTS = (*KINDS, CLASS)
 PLANTED = 12
 BLOCK = 128 * 1024
 
