@@ -264,11 +264,13 @@ class UserStore(FlatStore):
 
     async def _confirm(self, key: str, condition: Condition) -> None:
         """Raises Changed or AlreadyExists when the store does not hold what the condition wants."""
-        if not condition.given:
-            return
+        if condition.given:
+            await self._calls.run(key, partial(self._meet, key=key, condition=condition))
+
+    async def _meet(self, side: Side, key: str, condition: Condition) -> None:
         held: Artifact | None = None
         try:
-            held = await self._look(key.rstrip("/"))
+            held = await self._examine(side, key.rstrip("/"))
             if held is None and (condition.absent or not key.endswith("/")):
                 raise AlreadyExists(key) if condition.absent else Changed(key)
         except NotFound:
@@ -281,17 +283,34 @@ class UserStore(FlatStore):
         """Have `fill` make the object at `key`, beside it first where a file can be moved into place."""
         if able.rename is Rename.NOTHING:
             await self._below(key, lambda: fill(self._path(key)))
-            return await self._measured(key, size)
+            return await self._calls.run(key, partial(self._measured, key=key, size=size))
         beside = "".join(key.rpartition("/")[:2]) + partial_name()
+        place = partial(self._place, key=key, beside=beside, size=size, replaces=able.rename is Rename.REPLACES, condition=condition)
         try:
             await self._below(key, lambda: fill(self._path(beside)))
-            await self._measured(beside, size)
-            await self._confirm(key, condition)
-            await self._move(beside, key, able)
+            return await self._calls.run(key, place, finish=True)
         except BaseException:
             await self._discard(beside)
             raise
-        return await self._measured(key, size)
+
+    async def _place(self, side: Side, key: str, beside: str, size: int, *, replaces: bool, condition: Condition) -> Artifact:
+        """Give the finished file its name, if it is whole, and the condition holds, and somebody still waits for it."""
+        await self._measured(side, beside, size)
+        if condition.given:
+            await self._meet(side, key, condition)
+        if side.given_up.is_set():
+            raise Unavailable(f"{key}: it took too long and was given up")
+        await steps.move_file(side, self._path(beside), self._path(key), replaces=replaces)
+        return await self._measured(side, key, size)
+
+    async def _measured(self, side: Side, key: str, size: int) -> Artifact:
+        """What is at `key`. Raises Corrupt when it is not `size` bytes long."""
+        made = await self._examine(side, key)
+        if made is None:
+            raise IsADirectory(key)
+        if made.size != size:
+            raise Corrupt(f"{key}: the class kept {made.size} bytes of {size}")
+        return made
 
     async def _below(self, key: str, act: Callable[[], Awaitable[None]]) -> None:
         """Do what makes a file; when it is refused for want of the directory, make that first."""
@@ -303,19 +322,6 @@ class UserStore(FlatStore):
                 raise
             await self._make_directory(key.rpartition("/")[0])
             await act()
-
-    async def _measured(self, key: str, size: int) -> Artifact:
-        """What is at `key`. Raises Corrupt when it is not `size` bytes long."""
-        made = await self._look(key)
-        if made is None:
-            raise IsADirectory(key)
-        if made.size != size:
-            raise Corrupt(f"{key}: the class kept {made.size} bytes of {size}")
-        return made
-
-    async def _move(self, beside: str, key: str, able: Abilities) -> None:
-        replaces = able.rename is Rename.REPLACES
-        await self._calls.run(key, partial(steps.move_file, old=self._path(beside), new=self._path(key), replaces=replaces), finish=True)
 
     async def _discard(self, key: str) -> None:
         with trio.CancelScope(shield=True), trio.move_on_after(LAST_WORDS):
