@@ -33,6 +33,9 @@ class Copies:
         self._held: OrderedDict[Artifact, BinaryIO] = OrderedDict()
         self._turn = trio.Lock()
 
+    def holds(self, artifact: Artifact) -> bool:
+        return artifact in self._held
+
     async def read(self, artifact: Artifact, start: int, stop: int) -> bytes:
         """Raises what `fetch` raises, Corrupt, and OSError of the local disk."""
         async with self._turn:

@@ -55,6 +55,9 @@ _FAILURES: tuple[tuple[type[BaseException], type[StoreMountError]], ...] = (
     (UnicodeError, InvalidName),
 )
 
+FRAMES = 6
+"""Innermost frames of a traceback that are logged; those further out are storemount's own."""
+
 SHORTEST = 4
 """Characters of a secret that can be told from ordinary words."""
 
@@ -83,7 +86,14 @@ class Facts:
         return cls(size, int(mtime_ns), version, _directory(look("st_mode"), look("type") or look("StorageClass")))
 
     def artifact(self, key: str, size: int) -> Artifact:
-        return Artifact(key, f"{self.version or ''}-{size}", size, self.mtime_ns)
+        return Artifact(key, self._token(size), size, self.mtime_ns)
+
+    def confirm(self, artifact: Artifact) -> bool:
+        """Whether this is the same version, without a look at a length that nobody tells."""
+        return self.version is not None and self.size in (None, artifact.size) and self._token(artifact.size) == artifact.version
+
+    def _token(self, size: int) -> str:
+        return f"{self.version or ''}-{size}"
 
 
 def _directory(mode: Any, kind: Any) -> bool | None:
@@ -128,7 +138,7 @@ class Failures:
 
     def _log_once(self, error: Exception) -> None:
         """Where a failure that has no name comes from: for whoever wrote the class, once for each place."""
-        told = traceback.format_exception(error)
+        told = traceback.format_exception(error, limit=-FRAMES)
         place = "".join(told[:-1])
         if place not in self._logged:
             self._logged.add(place)
