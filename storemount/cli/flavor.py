@@ -83,7 +83,7 @@ def register(source: str, system: bool) -> None:
 @_system
 def delete(name: str, system: bool) -> None:
     """Forget a kind of store. The class itself is not touched."""
-    users = [entry.name for entry in registry().entries().values() if entry.flavor == name]
+    users = [entry.name for entry in registry().entries().values() if entry.flavor == name and name not in FLAVORS]
     if users:
         raise Refusal(ExitCode.BAD_CONFIGURATION, f"the flavor {name!r} is that of the store {users[0]!r}; delete that store first")
     UserFlavors(places()).delete(name, system=system)
