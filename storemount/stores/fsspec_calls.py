@@ -21,9 +21,6 @@ from storemount.stores.bridge import AsyncioThread
 
 _THREAD_SAFE = {"file", "local", "memory"}
 _LOOKS = {"info", "ls"}
-_PASSING = {"simplecache", "filecache", "blockcache"}
-"""Links of a chain that take the path of the link behind them."""
-
 READ_ONLY = {"data", "git", "github", "libarchive", "reference", "tar", "zip"}
 """File systems that cannot write, or (reference) that forget what was written with the process."""
 
@@ -93,7 +90,5 @@ class FileSystemCalls:
 
 def _link(url: str) -> str:
     """The link of a chain (`zip::file:///x.zip`) whose paths are those of the whole."""
-    links = url.split("::")
-    while len(links) > 1 and links[0].partition("://")[0] in _PASSING:
-        links.pop(0)
-    return links[0] if "://" in links[0] or len(links) == 1 else links[0] + "://"
+    first, chained, _ = url.partition("::")
+    return first + "://" if chained and "://" not in first else first

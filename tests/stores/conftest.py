@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import fsspec
 import pytest
 
 from storemount.stores.base import ArtifactStore, Source
@@ -17,6 +18,7 @@ from storemount.stores.flavors.user import UserFlavor
 from storemount.stores.memory import MemoryStore
 from storemount.stores.user.source import ClassSource
 from storemount.stores.user.steps import MARKER
+from tests.support.objects import AsyncObjects, View
 from tests.support.servers import BucketClient, S3Server, moto_server
 from tests.support.shelf import Bag
 
@@ -25,7 +27,10 @@ FLAT = ["memory", *ENGINES]
 CLASSES = {"class": "Shelf", "async-class": "AsyncShelf", "flat-class": "Bag"}
 """Classes of `tests.support.shelf`, as users would register them."""
 
-SUBJECTS = [*FLAT, "local", "custom", *CLASSES]
+PROTOCOLS = ["custom-memory", "custom-async"]
+"""File systems of fsspec: one that blocks, in memory, and an asynchronous one."""
+
+SUBJECTS = [*FLAT, "local", "custom", *PROTOCOLS, *CLASSES]
 
 
 _numbers = itertools.count(1)
@@ -170,6 +175,18 @@ def class_store(name: str, path: str, **attributes: str) -> ArtifactStore:
     return open_store(StoreSpec("test", flavor.name, path, attributes, flavor), deadline=10.0)
 
 
+def protocol_subject(name: str, root: str) -> Subject:
+    """An empty store in a file system of fsspec that is not the local one."""
+    AsyncObjects.register()
+    protocol = "memory" if name == "custom-memory" else "asyncobjects"
+    view = View(fsspec.filesystem(protocol), root)
+    if protocol == "memory":
+        view.files.makedirs(root)
+    else:
+        view.files.OBJECTS[root.partition("/")[0] + "/beside"] = (b"", "a bucket exists by what is in it")
+    return Subject(name, open_store(StoreSpec("test", "custom", f"{protocol}://{root}")), view)
+
+
 def make_subject(name: str, request: pytest.FixtureRequest) -> Subject:
     if name == "memory":
         store = MemoryStore()
@@ -183,6 +200,8 @@ def make_subject(name: str, request: pytest.FixtureRequest) -> Subject:
         return Subject(name, class_store("Bag", f"bag://{root}"), Objects(f"bag://{root}"))
     if name in CLASSES:
         return Subject(name, class_store(CLASSES[name], "shelf://test", base=str(root)), Folder(root))
+    if name in PROTOCOLS:
+        return protocol_subject(name, f"bucket-{next(_numbers)}/store")
     flavor, path = ("local", str(root)) if name == "local" else ("custom", f"file://{root}")
     return Subject(name, open_store(StoreSpec("test", flavor, path)), Folder(root))
 

@@ -89,6 +89,7 @@ def test_secrets_are_not_in_the_repr() -> None:
         (spec("custom", "/tmp"), "for a folder, use the flavor local"),
         (spec("custom", "sfpt://host/x"), "did you mean sftp"),
         (spec("custom", "memory://", options="nonsense"), "options is not JSON"),
+        (spec("custom", "simplecache::https://host/x"), "a mount has a cache of its own; leave it out"),
     ],
 )
 def test_a_wrong_description_is_one_line(wrong: StoreSpec, said: str) -> None:

@@ -12,6 +12,8 @@ from storemount.stores.base import ArtifactStore
 from storemount.stores.flavors.spec import FSSPEC, Attribute, Flavor, StoreSpec, json_attribute, near, refusal
 from storemount.stores.uri import scheme_of
 
+_CACHES = {"simplecache", "filecache", "blockcache", "cached", "dfs_cache"}
+
 
 def flavor(protocols: Iterable[str]) -> Flavor:
     """`protocols` are those of the other flavors, for hints at what a misspelt one was meant to be."""
@@ -24,10 +26,12 @@ def flavor(protocols: Iterable[str]) -> Flavor:
             raise refusal(spec, "the path of the flavor custom is a URL, such as sftp://host/folder; for a folder, use the flavor local")
         import fsspec
 
-        known = set(fsspec.available_protocols())
+        known = {*fsspec.available_protocols(), *fsspec.registry}
         if (protocol := scheme.rstrip(":/")) not in known:
             hint = near(protocol, known | others)
             raise refusal(spec, f"there is no protocol {protocol!r}{hint}; see: storemount artifact-store flavor list")
+        if protocol in _CACHES:
+            raise refusal(spec, f"{protocol} can give old bytes for a new version, and a mount has a cache of its own; leave it out")
         return path
 
     return Flavor(
