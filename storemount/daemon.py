@@ -36,7 +36,7 @@ from storemount.handshake import Handshake
 from storemount.logs import start_log
 from storemount.stores.base import ArtifactStore
 from storemount.stores.deadline import Deadlined
-from storemount.stores.flavors import StoreSpec, open_store
+from storemount.stores.flavors import StoreSpec, open_store, place_of
 from storemount.writeback.ledger import Unusable
 from storemount.writeback.slot import Slot, take
 
@@ -158,7 +158,8 @@ class Daemon:
     def _identity(self, store: ArtifactStore) -> str:
         """What tells this store from every other, in the journal: its URI, and the server where that says nothing of it."""
         uri = f"file://{quote(os.fsencode(os.path.realpath(self._spec.path)))}" if self._spec.flavor == "local" else store.uri
-        return " ".join(filter(None, (uri, self._spec.attributes.get("endpoint"), self._spec.attributes.get("client_kwargs"))))
+        attributes = self._spec.attributes
+        return " ".join(filter(None, (uri, attributes.get("endpoint"), attributes.get("client_kwargs"), place_of(self._spec))))
 
     def _slot(self, store: ArtifactStore) -> Slot:
         private_folder(self._places.runtime)

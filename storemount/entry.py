@@ -9,19 +9,16 @@ from __future__ import annotations
 
 import enum
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from storemount.stores.flavors import FLAVORS, Attribute, Flavor
+from storemount.stores.flavors.spec import is_telling
 from storemount.stores.uri import without_password
 
 REFERENCE = "env:"
 HIDDEN = "***"
-
-_TELLING = re.compile("secret|token|password|passwd|credential|key", re.IGNORECASE)
-"""Words in the name of an inner value of a JSON attribute that make it one not to be shown."""
 
 
 class Level(enum.StrEnum):
@@ -94,7 +91,7 @@ def _without_inner_secrets(text: str) -> str:
 
 def _masked(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: HIDDEN if _TELLING.search(key) and not isinstance(inner, dict) else _masked(inner) for key, inner in value.items()}
+        return {key: HIDDEN if is_telling(key) and not isinstance(inner, dict) else _masked(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [_masked(inner) for inner in value]
     return without_password(value) if isinstance(value, str) else value

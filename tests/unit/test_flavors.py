@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from storemount.errors import ExitCode, Refusal
-from storemount.stores.flavors import FLAVORS, StoreSpec, json_attribute, open_store, spec_of_uri, validate
+from storemount.stores.flavors import FLAVORS, StoreSpec, json_attribute, open_store, place_of, spec_of_uri, validate
+from storemount.stores.flavors.user import UserFlavor
+from storemount.stores.user.source import ClassSource
 
 SECRET = "very-secret-value"
 
@@ -123,6 +127,21 @@ async def test_auto_takes_the_engine_that_knows_everything_asked() -> None:
 def test_a_protocol_whose_package_is_missing_says_what_to_install() -> None:
     said = refusal(spec("custom", "wandb://entity/project"))
     assert "install" in said.lower()
+
+
+def test_S8_what_waits_for_one_store_is_not_taken_up_by_another_of_the_same_path() -> None:
+    own = UserFlavor("mine", ClassSource("a.B"), ("mine://",), ("host", "api_token"), ("api_token",)).flavor()
+
+    def mine(**told: str) -> str:
+        return place_of(StoreSpec("s", "mine", "mine://x", told, own))
+
+    def custom(**told: str) -> str:
+        return place_of(spec("custom", "dir://", options=json.dumps(told)))
+
+    assert len({mine(), mine(host="a"), mine(host="b"), custom(path="/a"), custom(path="/b")}) == 5
+    assert mine(host="a", api_token="old") == mine(host="a", api_token="new")
+    assert custom(path="/a", password="old") == custom(path="/a", password="new")
+    assert place_of(spec("local", "/tmp")) == place_of(spec("custom", "dir://")) == mine() == ""
 
 
 def test_json_attributes() -> None:

@@ -9,6 +9,8 @@ flavor, a path of that flavor, and attributes that parse. No message repeats the
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
@@ -16,7 +18,20 @@ from types import MappingProxyType
 from storemount.errors import Invalid
 from storemount.stores.base import ArtifactStore
 from storemount.stores.flavors import custom, local, memory, s3
-from storemount.stores.flavors.spec import AUTO, FSSPEC, LOCAL, MEMORY, NATIVE, Attribute, Flavor, StoreSpec, json_attribute, near, refusal
+from storemount.stores.flavors.spec import (
+    AUTO,
+    FSSPEC,
+    LOCAL,
+    MEMORY,
+    NATIVE,
+    Attribute,
+    Flavor,
+    StoreSpec,
+    is_telling,
+    json_attribute,
+    near,
+    refusal,
+)
 from storemount.stores.uri import scheme_of, without_password
 
 __all__ = [
@@ -31,6 +46,7 @@ __all__ = [
     "StoreSpec",
     "json_attribute",
     "open_store",
+    "place_of",
     "spec_of_uri",
     "validate",
 ]
@@ -60,6 +76,19 @@ def validate(spec: StoreSpec) -> StoreSpec:
     if flavor.schemes and scheme_of(spec.path.strip()) not in flavor.schemes:
         _refuse_scheme(spec, flavor)
     return replace(spec, path=flavor.check(spec))
+
+
+def place_of(spec: StoreSpec) -> str:
+    """What tells two stores of one path apart, where the path does not say it all (a class of the user's, options of fsspec): a digest of
+    the attributes that are no secrets, so that new credentials are no new store. Empty where there is nothing to add."""
+    flavor = spec.own or FLAVORS[spec.flavor]
+    told: dict[str, object] = {}
+    if spec.own is not None:
+        secrets = {attribute.name for attribute in flavor.attributes if attribute.secret}
+        told = {name: value for name, value in spec.attributes.items() if name not in secrets and not is_telling(name)}
+    elif flavor is _CUSTOM:
+        told = {name: value for name, value in json_attribute(spec, "options").items() if not is_telling(name)}
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16] if told else ""
 
 
 def open_store(spec: StoreSpec, *, engine: str = AUTO, deadline: float = 20.0) -> ArtifactStore:

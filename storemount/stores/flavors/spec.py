@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -16,6 +17,9 @@ from storemount.errors import ExitCode, Refusal
 from storemount.stores.base import ArtifactStore
 
 AUTO, NATIVE, FSSPEC, LOCAL, MEMORY = "auto", "native", "fsspec", "local", "memory"
+
+
+_TELLING = re.compile("secret|token|password|passwd|credential|key", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,11 @@ class Flavor:
     check: Check
     open: Open
     takes_any: bool = False
+
+
+def is_telling(name: str) -> bool:
+    """Whether a value of this name is one not to be shown."""
+    return bool(_TELLING.search(name))
 
 
 def json_attribute(spec: StoreSpec, name: str) -> dict[str, object]:

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 
 from storemount.errors import Invalid
+from storemount.stores.flavors.spec import is_telling
 
 NEEDED = ("open", "exists", "isdir", "listdir", "makedirs", "remove", "stat")
 """Methods without which nothing can be mounted. The abstraction's others are used where they are there."""
@@ -25,7 +26,6 @@ NEEDED = ("open", "exists", "isdir", "listdir", "makedirs", "remove", "stat")
 _OWN = {"self", "path", "name", "uuid", "id"}
 """What we tell every class ourselves."""
 
-_TELLING = re.compile("secret|token|password|passwd|credential|key", re.IGNORECASE)
 _WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _EMPTY = inspect.Parameter.empty
 
@@ -151,7 +151,7 @@ def _of_field(name: str, field: Any) -> Declared:
     required = field.is_required() if hasattr(field, "is_required") else bool(getattr(field, "required", False))
     extra = getattr(field, "json_schema_extra", None) or getattr(getattr(field, "field_info", None), "extra", None)
     marked = isinstance(extra, Mapping) and bool(extra.get("sensitive"))
-    return Declared(name, kind, required, marked or _is_telling(name))
+    return Declared(name, kind, required, marked or is_telling(name))
 
 
 def _of_signature(cls: type) -> tuple[tuple[Declared, ...], bool]:
@@ -161,14 +161,14 @@ def _of_signature(cls: type) -> tuple[tuple[Declared, ...], bool]:
     parameters = inspect.signature(cls).parameters.values()
     hints = _hints(inspect.getattr_static(cls, "__init__"))
     named = [one for one in parameters if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY) and one.name not in _OWN]
-    declared = tuple(Declared(one.name, hints.get(one.name, str), one.default is _EMPTY, _is_telling(one.name)) for one in named)
+    declared = tuple(Declared(one.name, hints.get(one.name, str), one.default is _EMPTY, is_telling(one.name)) for one in named)
     return declared, any(one.kind is one.VAR_KEYWORD for one in parameters)
 
 
 def _of_annotations(cls: type) -> Iterable[Declared]:
     for name, kind in _hints(cls).items():
         if name not in _OWN and get_origin(kind) is not ClassVar and kind is not ClassVar and not name.isupper():
-            yield Declared(name, kind, not hasattr(cls, name), _is_telling(name))
+            yield Declared(name, kind, not hasattr(cls, name), is_telling(name))
 
 
 def _hints(of: Any) -> dict[str, Any]:
@@ -176,7 +176,3 @@ def _hints(of: Any) -> dict[str, Any]:
         return get_type_hints(of)
     except Exception:  # A name that exists only for type checkers: then everything is text.
         return dict.fromkeys(getattr(of, "__annotations__", {}), str)
-
-
-def _is_telling(name: str) -> bool:
-    return bool(_TELLING.search(name))
