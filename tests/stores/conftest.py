@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
@@ -27,10 +28,13 @@ FLAT = ["memory", *ENGINES]
 CLASSES = {"class": "Shelf", "async-class": "AsyncShelf", "flat-class": "Bag"}
 """Classes of `tests.support.shelf`, as users would register them."""
 
+OPENDAL = "custom-opendal"
+"""A folder by way of OpenDAL's service `fs`, as any of its services would be."""
+
 PROTOCOLS = ["custom-memory", "custom-async"]
 """File systems of fsspec: one that blocks, in memory, and an asynchronous one."""
 
-SUBJECTS = [*FLAT, "local", "custom", *PROTOCOLS, *CLASSES]
+SUBJECTS = [*FLAT, "local", "custom", OPENDAL, *PROTOCOLS, *CLASSES]
 
 
 _numbers = itertools.count(1)
@@ -200,6 +204,9 @@ def make_subject(name: str, request: pytest.FixtureRequest) -> Subject:
         return Subject(name, class_store("Bag", f"bag://{root}"), Objects(f"bag://{root}"))
     if name in CLASSES:
         return Subject(name, class_store(CLASSES[name], "shelf://test", base=str(root)), Folder(root))
+    if name == OPENDAL:
+        options = json.dumps({"root": str(root.parent)})
+        return Subject(name, open_store(StoreSpec("test", "custom", "opendal+fs://root", {"options": options})), Folder(root))
     if name in PROTOCOLS:
         return protocol_subject(name, f"bucket-{next(_numbers)}/store")
     flavor, path = ("local", str(root)) if name == "local" else ("custom", f"file://{root}")

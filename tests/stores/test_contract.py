@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import trio
 
-from storemount.errors import Changed, Corrupt, MissingStore, NotEmpty, NotFound
+from storemount.errors import Changed, Corrupt, InvalidName, MissingStore, NotEmpty, NotFound
 from storemount.stores.base import EMPTY, Artifact, ArtifactStore, Child, Source
 from storemount.stores.flavors import StoreSpec, open_store
-from tests.stores.conftest import ENGINES, SourceMaker, Subject, make_subject, s3_store
+from tests.stores.conftest import ENGINES, OPENDAL, SourceMaker, Subject, make_subject, s3_store
 from tests.support.servers import BucketClient, S3Server, moto_server
 
 NAMES = [
@@ -57,6 +57,11 @@ def same(one: Artifact | None, other: Artifact) -> bool:
     return one is not None and one == replace(other, mtime_ns=one.mtime_ns) and abs(one.mtime_ns - other.mtime_ns) <= 1_000_000_000
 
 
+def refused_for_spaces(subject: Subject, name: str) -> bool:
+    """OpenDAL drops spaces at the end of a path, so that such a name would be another; it is refused where no other client stands in."""
+    return subject.name == OPENDAL and name != name.rstrip()
+
+
 async def test_check_passes_on_an_empty_store(subject: Subject) -> None:
     await subject.store.check()
     assert await rows(subject.store) == []
@@ -94,6 +99,10 @@ async def test_an_empty_file(subject: Subject) -> None:
 @pytest.mark.parametrize("name", NAMES)
 async def test_names_round_trip(subject: Subject, source: SourceMaker, name: str) -> None:
     key = f"{name}/{name}"
+    if refused_for_spaces(subject, name):
+        with pytest.raises(InvalidName):
+            await subject.store.write(key, source(b"x"))
+        return
     made = await subject.store.write(key, source(name.encode()))
     await subject.store.write(name + ".x", EMPTY)
     assert subject.outside.get(key) == name.encode()
@@ -106,6 +115,8 @@ async def test_names_round_trip(subject: Subject, source: SourceMaker, name: str
 
 async def test_a_space_more_is_another_key(subject: Subject, source: SourceMaker) -> None:
     """S2: writing, reading and deleting a name never harms the one beside it."""
+    if refused_for_spaces(subject, "n "):
+        pytest.skip("see test_names_round_trip: it takes no such name")
     for key in ("n", " n", "n "):
         await subject.store.write(key, source(key.encode()))
     assert set(subject.outside.list()) == {"n", " n", "n "}

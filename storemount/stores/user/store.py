@@ -48,7 +48,6 @@ from storemount.stores.user.copies import Copies
 from storemount.stores.user.facts import Facts, Failures, name_of
 from storemount.stores.user.steps import MARKER
 
-ENGINE = "python"
 PAGE = 200
 TOGETHER = 25
 """Names that are asked for in one trip to a thread."""
@@ -67,12 +66,13 @@ log = logging.getLogger(__name__)
 
 class UserStore(FlatStore):
     """The class behind `calls`, at `root` (a path or URI as the class takes it). `try_out`: whether somebody means to write, and the class
-    may be tried out. `deadline` in seconds bounds each call (S14)."""
+    may be tried out. `deadline` in seconds bounds each call (S14). `engine` is what `status` calls it."""
 
-    def __init__(self, root: str, calls: UserCalls, failures: Failures, *, try_out: bool, deadline: float) -> None:
+    def __init__(self, root: str, calls: UserCalls, failures: Failures, *, try_out: bool, deadline: float, engine: str = "python") -> None:
         self._base = root if root.endswith("/") else root + "/"
         self.uri = root.rstrip("/")
         self._root = root if root.endswith("://") else self.uri or "/"
+        self._engine = engine
         self._calls = calls
         self._failures = failures
         self._try_out = try_out
@@ -86,7 +86,7 @@ class UserStore(FlatStore):
         """What was found out so far; before the class was tried, the least of everything."""
         able = self._known or UNKNOWN
         limits = self._known.limits() if self._known else ()
-        return Traits(engine=ENGINE, rename=able.renames, real_directories=able.real, limits=limits)
+        return Traits(engine=self._engine, rename=able.renames, real_directories=able.real, limits=limits)
 
     async def check(self) -> None:
         try:
