@@ -48,7 +48,7 @@ def run(place: Path, script: str) -> str:
 
 
 def test_the_file_system_of_fsspec(place: Path) -> None:
-    (script,) = blocks("Any file system of fsspec", "sh")
+    script = blocks("Any file system of fsspec", "sh")[0]
     said = run(place, script)
     assert "zip:// is mounted on" in said and "\nto be read\n" in said
     assert "storemount: nothing can be written (S5): this file system of fsspec only reads\n" in said

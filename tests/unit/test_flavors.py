@@ -94,6 +94,10 @@ def test_secrets_are_not_in_the_repr() -> None:
         (spec("custom", "sfpt://host/x"), "did you mean sftp"),
         (spec("custom", "memory://", options="nonsense"), "options is not JSON"),
         (spec("custom", "simplecache::https://host/x"), "a mount has a cache of its own; leave it out"),
+        (spec("custom", "opendal+wbedav://x"), "OpenDAL has no service 'wbedav' here"),
+        (spec("custom", "opendal+webdav://x"), "endpoint is empty"),
+        (spec("custom", "opendal+fs://a/../b"), "empty, '.' or '..' segment"),
+        (spec("custom", "opendal+fs://a", options='{"root": ["/"]}'), "the option root is not a text"),
     ],
 )
 def test_a_wrong_description_is_one_line(wrong: StoreSpec, said: str) -> None:
@@ -107,7 +111,8 @@ def test_a_known_uri_with_a_slip_suggests_the_right_one() -> None:
 
 def test_an_engine_that_the_flavor_has_not() -> None:
     assert "no engine 'native'" in refusal(spec("local", "/tmp"), "native")
-    assert "no engine 'native'" in refusal(spec("custom", "memory://x"), "native")
+    assert "no engine 'native'; the native one opens opendal+SERVICE://" in refusal(spec("custom", "memory://x"), "native")
+    assert "no engine 'fsspec'" in refusal(spec("custom", "opendal+memory://x"), "fsspec")
     assert "auto or native or fsspec" in refusal(spec("s3", "s3://bucket"), "warp")
 
 

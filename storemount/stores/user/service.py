@@ -17,7 +17,7 @@ import opendal
 from opendal.layers import RetryLayer, TimeoutLayer
 
 from storemount.config import MIB
-from storemount.errors import InvalidName, NotFound, TooLarge, Unavailable
+from storemount.errors import Invalid, InvalidName, NotFound, TooLarge, Unavailable, Unsupported
 from storemount.stores.native_errors import named
 
 LARGEST = 256 * MIB
@@ -92,8 +92,11 @@ class OpendalService:
 
     def __init__(self, root: str, scheme: str, options: Mapping[str, str], *, deadline: float) -> None:
         self._root = root.rstrip("/")
-        with named(root):
-            operator = opendal.Operator(scheme, **options)
+        try:
+            with named(root):
+                operator = opendal.Operator(scheme, **options)
+        except Unsupported as error:
+            raise Invalid(f"OpenDAL has no service {scheme!r} here; see its documentation for their names") from error
         bounded = TimeoutLayer(timeout=deadline, io_timeout=deadline)
         self._operator = operator.layer(bounded).layer(RetryLayer(max_times=2, jitter=True)).to_async_operator()
         can = operator.capability()

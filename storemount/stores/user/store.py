@@ -89,12 +89,19 @@ class UserStore(FlatStore):
         return Traits(engine=self._engine, rename=able.renames, real_directories=able.real, limits=limits)
 
     async def check(self) -> None:
+        there = await self._calls.run("", self._root_shows)
+        if self._try_out and (await self._able()).real and not there:
+            # It lists what is not there as empty, and the trial has made it.
+            await self._calls.run("", partial(steps.emptied, path=self._root), finish=True)
+            raise MissingStore(f"the class finds nothing at {self.uri}")
+
+    async def _root_shows(self, side: Side) -> bool:
+        """Whether anything says that the root is there; False when it can only be listed. Raises MissingStore when it cannot."""
         try:
-            await self._calls.call("", "listdir", self._root)
-        except (NotFound, NotADirectory) as error:
+            names = list(await side.call("listdir", self._root))
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise MissingStore(f"the class finds nothing at {self.uri}") from error
-        if self._try_out:
-            await self._able()
+        return bool(names or await side.call("isdir", self._root) or await side.call("exists", self._root))
 
     async def _able(self) -> Abilities:
         async with self._trying:
