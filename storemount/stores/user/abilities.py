@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from storemount.errors import StoreMountError, TimedOut, Unreachable
-from storemount.stores.partial import partial_name
 from storemount.stores.user.calls import Side
 from storemount.stores.user.facts import Facts, Failures, name_of
 from storemount.stores.user.steps import renamed
@@ -75,12 +74,12 @@ UNKNOWN = Abilities()
 
 
 class Trial:
-    """One run in the folder `base + .storemount-*.part`. `base` ends in a slash."""
+    """One run in `folder`, which nobody else has."""
 
-    def __init__(self, side: Side, failures: Failures, base: str) -> None:
+    def __init__(self, side: Side, failures: Failures, folder: str) -> None:
         self._side = side
         self._failures = failures
-        self._folder = base + partial_name()
+        self._folder = folder
         self._why = ""
 
     async def run(self) -> Abilities:

@@ -45,7 +45,8 @@ from storemount.stores.user import steps, streams
 from storemount.stores.user.abilities import UNKNOWN, Abilities, Rename, Trial
 from storemount.stores.user.calls import Side, UserCalls
 from storemount.stores.user.copies import Copies
-from storemount.stores.user.facts import Facts, Failures, name_of
+from storemount.stores.user.facts import Failures, name_of
+from storemount.stores.user.sight import Sight
 from storemount.stores.user.steps import MARKER
 
 PAGE = 200
@@ -69,9 +70,8 @@ class UserStore(FlatStore):
     may be tried out. `deadline` in seconds bounds each call (S14). `engine` is what `status` calls it."""
 
     def __init__(self, root: str, calls: UserCalls, failures: Failures, *, try_out: bool, deadline: float, engine: str = "python") -> None:
-        self._base = root if root.endswith("/") else root + "/"
-        self.uri = root.rstrip("/")
-        self._root = root if root.endswith("://") else self.uri or "/"
+        self.uri = root.rstrip("/") or root
+        self._sight = Sight(root, lambda: self.traits.real_directories)
         self._engine = engine
         self._calls = calls
         self._failures = failures
@@ -89,24 +89,17 @@ class UserStore(FlatStore):
         return Traits(engine=self._engine, rename=able.renames, real_directories=able.real, limits=limits)
 
     async def check(self) -> None:
-        there = await self._calls.run("", self._root_shows)
+        there = await self._calls.run("", self._sight.root_shows)
         if self._try_out and (await self._able()).real and not there:
             # It lists what is not there as empty, and the trial has made it.
-            await self._calls.run("", partial(steps.emptied, path=self._root), finish=True)
+            await self._calls.run("", partial(steps.emptied, path=self._sight.path("")), finish=True)
             raise MissingStore(f"the class finds nothing at {self.uri}")
-
-    async def _root_shows(self, side: Side) -> bool:
-        """Whether anything says that the root is there; False when it can only be listed. Raises MissingStore when it cannot."""
-        try:
-            names = list(await side.call("listdir", self._root))
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise MissingStore(f"the class finds nothing at {self.uri}") from error
-        return bool(names or await side.call("isdir", self._root) or await side.call("exists", self._root))
 
     async def _able(self) -> Abilities:
         async with self._trying:
             if self._known is None:
-                self._known = await self._calls.run("", lambda side: Trial(side, self._failures, self._base).run(), finish=True)
+                folder = self._sight.path(partial_name())
+                self._known = await self._calls.run("", lambda side: Trial(side, self._failures, folder).run(), finish=True)
             return self._known
 
     # looking
@@ -119,44 +112,10 @@ class UserStore(FlatStore):
 
     async def _look(self, key: str) -> Artifact | None:
         """What has this key; None for a directory. Raises NotFound only when that is sure."""
-        return await self._calls.run(key, partial(self._examine, key=key))
-
-    async def _examine(self, side: Side, key: str) -> Artifact | None:
-        path = self._path(key)
-        try:
-            told = await side.call("stat", path)
-        except (FileNotFoundError, NotADirectoryError):
-            told = None
-        if told is None:
-            await self._second_look(side, key)
-            return None
-        facts = Facts.of(told)
-        directory = facts.directory
-        if directory or (directory is None and await side.call("isdir", path)):
-            return None
-        return facts.artifact(key, await steps.size(side, path, facts))
-
-    async def _second_look(self, side: Side, key: str) -> None:
-        """`stat` found nothing: a directory that exists only by what is in it, or nothing, if all agree. Raises NotFound in that case."""
-        path = self._path(key)
-        if not self.traits.real_directories and await side.call("isdir", path):
-            return
-        if await side.call("exists", path):
-            raise Unavailable(f"{key}: stat says that it is not there, and exists that it is")
-        await self._root_is_there(side)
-        raise NotFound(key)
-
-    async def _root_is_there(self, side: Side) -> None:
-        """An absent key is only an absent key while the root is there (S3). Raises MissingStore."""
-        if await side.call("isdir", self._root) or await side.call("exists", self._root):
-            return
-        try:
-            await side.call("listdir", self._root)
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise MissingStore(f"{self.uri} has gone") from error
+        return await self._calls.run(key, partial(self._sight.examine, key=key))
 
     async def _confirm_root(self) -> None:
-        await self._calls.run("", self._root_is_there)
+        await self._calls.run("", self._sight.root_is_there)
 
     async def list(self, prefix: str, *, recursive: bool = False) -> AsyncGenerator[Sequence[Child], None]:
         below = [""]
@@ -184,11 +143,11 @@ class UserStore(FlatStore):
         rows = []
         for name in names:
             with suppress(NotFound):  # It has gone since.
-                rows.append(Child(name, await self._examine(side, prefix + name)))
+                rows.append(Child(name, await self._sight.examine(side, prefix + name)))
         return rows
 
     async def _names(self, prefix: str) -> set[str]:
-        path = self._path(prefix)
+        path = self._sight.path(prefix)
         try:
             names = {name_of(each) for each in await self._calls.call(prefix, "listdir", path)} - {""}
             if names or await self._calls.call(prefix, "isdir", path):
@@ -214,26 +173,18 @@ class UserStore(FlatStore):
 
     async def _read(self, side: Side, artifact: Artifact, start: int, stop: int) -> bytes | None:
         try:
-            data = await streams.read_range(side, self._path(artifact.key), start, stop)
+            data = await streams.read_range(side, self._sight.path(artifact.key), start, stop)
         except Corrupt:
-            await self._expect(side, artifact)
+            await self._sight.expect(side, artifact)
             raise
-        await self._expect(side, artifact)
+        await self._sight.expect(side, artifact)
         return data
 
-    async def _expect(self, side: Side, artifact: Artifact) -> None:
-        """Raises Changed or NotFound when this version is not what is there."""
-        told = await side.call("stat", self._path(artifact.key))
-        if told is None or not Facts.of(told).confirm(artifact):
-            now = await self._examine(side, artifact.key)
-            if now is None or now.version != artifact.version:
-                raise Changed(artifact.key)
-
     async def _fetch(self, artifact: Artifact, target: BinaryIO) -> int:
-        path, limit = self._path(artifact.key), patience(artifact.size, self._deadline)
+        path, limit = self._sight.path(artifact.key), patience(artifact.size, self._deadline)
         try:
             count = await self._calls.run(artifact.key, lambda side: streams.fetch(side, path, target), limit=limit)
-            await self._calls.run(artifact.key, partial(self._expect, artifact=artifact))
+            await self._calls.run(artifact.key, partial(self._sight.expect, artifact=artifact))
         except (NotFound, IsADirectory) as error:
             raise Changed(artifact.key) from error
         return count
@@ -261,7 +212,7 @@ class UserStore(FlatStore):
         limit = patience(artifact.size, self._deadline)
 
         async def fill(path: str) -> None:
-            await self._calls.run(key, lambda side: steps.copied(side, self._path(artifact.key), path), limit=limit, finish=True)
+            await self._calls.run(key, lambda side: steps.copied(side, self._sight.path(artifact.key), path), limit=limit, finish=True)
 
         made = await self._publish(key, artifact.size, fill, able)
         await self._confirm(artifact.key, Condition(over=artifact))
@@ -276,29 +227,19 @@ class UserStore(FlatStore):
     async def _confirm(self, key: str, condition: Condition) -> None:
         """Raises Changed or AlreadyExists when the store does not hold what the condition wants."""
         if condition.given:
-            await self._calls.run(key, partial(self._meet, key=key, condition=condition))
-
-    async def _meet(self, side: Side, key: str, condition: Condition) -> None:
-        held: Artifact | None = None
-        try:
-            held = await self._examine(side, key.rstrip("/"))
-            if held is None and (condition.absent or not key.endswith("/")):
-                raise AlreadyExists(key) if condition.absent else Changed(key)
-        except NotFound:
-            pass
-        condition.check(key, held)
+            await self._calls.run(key, partial(self._sight.meet, key=key, condition=condition))
 
     async def _publish(
         self, key: str, size: int, fill: Callable[[str], Awaitable[None]], able: Abilities, condition: Condition = ALWAYS
     ) -> Artifact:
         """Have `fill` make the object at `key`, beside it first where a file can be moved into place."""
         if able.rename is Rename.NOTHING:
-            await self._below(key, lambda: fill(self._path(key)))
-            return await self._calls.run(key, partial(self._measured, key=key, size=size))
+            await self._below(key, lambda: fill(self._sight.path(key)))
+            return await self._calls.run(key, partial(self._sight.measured, key=key, size=size))
         beside = "".join(key.rpartition("/")[:2]) + partial_name()
         place = partial(self._place, key=key, beside=beside, size=size, replaces=able.rename is Rename.REPLACES, condition=condition)
         try:
-            await self._below(key, lambda: fill(self._path(beside)))
+            await self._below(key, lambda: fill(self._sight.path(beside)))
             return await self._calls.run(key, place, finish=True)
         except BaseException:
             await self._discard(beside)
@@ -306,22 +247,13 @@ class UserStore(FlatStore):
 
     async def _place(self, side: Side, key: str, beside: str, size: int, *, replaces: bool, condition: Condition) -> Artifact:
         """Give the finished file its name, if it is whole, and the condition holds, and somebody still waits for it."""
-        await self._measured(side, beside, size)
+        await self._sight.measured(side, beside, size)
         if condition.given:
-            await self._meet(side, key, condition)
+            await self._sight.meet(side, key, condition)
         if side.given_up.is_set():
             raise Unavailable(f"{key}: it took too long and was given up")
-        await steps.move_file(side, self._path(beside), self._path(key), replaces=replaces)
-        return await self._measured(side, key, size)
-
-    async def _measured(self, side: Side, key: str, size: int) -> Artifact:
-        """What is at `key`. Raises Corrupt when it is not `size` bytes long."""
-        made = await self._examine(side, key)
-        if made is None:
-            raise IsADirectory(key)
-        if made.size != size:
-            raise Corrupt(f"{key}: the class kept {made.size} bytes of {size}")
-        return made
+        await steps.move_file(side, self._sight.path(beside), self._sight.path(key), replaces=replaces)
+        return await self._sight.measured(side, key, size)
 
     async def _below(self, key: str, act: Callable[[], Awaitable[None]]) -> None:
         """Do what makes a file; when it is refused for want of the directory, make that first."""
@@ -348,7 +280,7 @@ class UserStore(FlatStore):
         name = key.rstrip("/")
         await self._make_directory(name)
         if not able.real:
-            path = self._path(key + MARKER)
+            path = self._sight.path(key + MARKER)
             await self._calls.run(key, lambda side: streams.fill(side, path, EMPTY), finish=True)
         if await self._look(name) is not None:
             raise NotADirectory(name)
@@ -366,15 +298,15 @@ class UserStore(FlatStore):
 
     async def _make_one(self, method: str, key: str) -> None:
         try:
-            await self._calls.call(key, method, self._path(key), finish=True)
+            await self._calls.call(key, method, self._sight.path(key), finish=True)
         except AlreadyExists:
-            if not await self._calls.call(key, "isdir", self._path(key)):
+            if not await self._calls.call(key, "isdir", self._sight.path(key)):
                 raise NotADirectory(key) from None
 
     async def rename(self, key: str, to: str) -> None:
         await self._confirm_root()
         step = steps.move_directory if key.endswith("/") else partial(steps.move_file, replaces=True)
-        move = partial(step, old=self._path(key), new=self._path(to))
+        move = partial(step, old=self._sight.path(key), new=self._sight.path(to))
         await self._below(to.rstrip("/"), lambda: self._calls.run(key, move, finish=True))
 
     # removing
@@ -384,32 +316,29 @@ class UserStore(FlatStore):
         # A directory goes after what was in it.
         for key in sorted((key for key in keys if key.endswith("/")), key=len, reverse=True):
             with suppress(NotFound, NotADirectory):
-                await self._calls.run(key, partial(steps.emptied, path=self._path(key)), finish=True)
+                await self._calls.run(key, partial(steps.emptied, path=self._sight.path(key)), finish=True)
 
     async def _delete_file(self, key: str) -> None:
         with suppress(NotFound, NotADirectory):
-            await self._calls.run(key, partial(steps.remove_file, path=self._path(key)), finish=True)
+            await self._calls.run(key, partial(steps.remove_file, path=self._sight.path(key)), finish=True)
 
     async def sweep(self, key: str) -> None:
         """Remove what is unfinished beside `key`. Whether somebody still writes it nobody can say but the clock: it goes when it has not
         changed for an hour, and stays where the class does not tell when that was."""
         folder = key.rstrip("/").rpartition("/")[0]
         try:
-            names = map(name_of, await self._calls.call(key, "listdir", self._path(folder)))
+            names = map(name_of, await self._calls.call(key, "listdir", self._sight.path(folder)))
         except (NotFound, NotADirectory):
             return
         before = (time.time() - ABANDONED) * SECOND
         for name in names:
             if is_partial(name) and name != MARKER:
-                path = self._path(f"{folder}/{name}" if folder else name)
+                path = self._sight.path(f"{folder}/{name}" if folder else name)
                 await self._calls.run(key, partial(steps.swept, path=path, before=before), finish=True)
 
     async def aclose(self) -> None:
         self._copies.close()
         await self._calls.aclose()
-
-    def _path(self, key: str) -> str:
-        return self._base + key.rstrip("/") if key else self._root
 
 
 def _directory(key: str) -> Artifact:
