@@ -69,10 +69,6 @@ class Abilities:
         return tuple(sentence for sentence, holds in told.items() if holds)
 
 
-UNKNOWN = Abilities()
-"""What is counted on before anybody tried."""
-
-
 class Trial:
     """One run in `folder`, which nobody else has."""
 

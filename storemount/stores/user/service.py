@@ -98,7 +98,9 @@ class OpendalService:
         except Unsupported as error:
             raise Invalid(f"OpenDAL has no service {scheme!r} here; see its documentation for their names") from error
         bounded = TimeoutLayer(timeout=deadline, io_timeout=deadline)
-        self._operator = operator.layer(bounded).layer(RetryLayer(max_times=2, min_delay=0.2, max_delay=1.0, jitter=True)).to_async_operator()
+        self._operator = (
+            operator.layer(bounded).layer(RetryLayer(max_times=2, min_delay=0.2, max_delay=1.0, jitter=True)).to_async_operator()
+        )
         can = operator.capability()
         self._renames, self._copies, self._makes = can.rename, can.copy, can.create_dir
         self.in_parts: bool = can.write_can_multi

@@ -17,6 +17,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import BinaryIO
 
@@ -42,7 +43,7 @@ from storemount.stores.parallel import for_each
 from storemount.stores.partial import ABANDONED, partial_name
 from storemount.stores.parts import patience
 from storemount.stores.user import steps, streams
-from storemount.stores.user.abilities import UNKNOWN, Abilities, Rename, Trial
+from storemount.stores.user.abilities import Abilities, Rename, Trial
 from storemount.stores.user.calls import Side, UserCalls
 from storemount.stores.user.copies import Copies
 from storemount.stores.user.facts import Failures, name_of
@@ -72,7 +73,7 @@ class UserStore(FlatStore):
     def __init__(self, root: str, calls: UserCalls, failures: Failures, *, try_out: bool, deadline: float, engine: str = "python") -> None:
         self.uri = root.rstrip("/") or root
         self._sight = Sight(root, lambda: self.traits.real_directories)
-        self._engine = engine
+        self.traits = Traits(engine=engine)  # The least of everything, until the class was tried.
         self._calls = calls
         self._failures = failures
         self._try_out = try_out
@@ -80,13 +81,6 @@ class UserStore(FlatStore):
         self._known: Abilities | None = None
         self._trying = trio.Lock()
         self._copies = Copies(self._fetch)
-
-    @property
-    def traits(self) -> Traits:
-        """What was found out so far; before the class was tried, the least of everything."""
-        able = self._known or UNKNOWN
-        limits = self._known.limits() if self._known else ()
-        return Traits(engine=self._engine, rename=able.renames, real_directories=able.real, limits=limits)
 
     async def check(self) -> None:
         there = await self._calls.run("", self._sight.root_shows)
@@ -99,7 +93,9 @@ class UserStore(FlatStore):
         async with self._trying:
             if self._known is None:
                 folder = self._sight.path(partial_name())
-                self._known = await self._calls.run("", lambda side: Trial(side, self._failures, folder).run(), finish=True)
+                known = await self._calls.run("", lambda side: Trial(side, self._failures, folder).run(), finish=True)
+                self.traits = replace(self.traits, rename=known.renames, real_directories=known.real, limits=known.limits())
+                self._known = known
             return self._known
 
     # looking
