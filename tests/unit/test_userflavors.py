@@ -108,6 +108,7 @@ def test_a_store_whose_class_has_gone_says_what_is_missing(storemount: Storemoun
     (storemount.home / "my_module.py").unlink()
     (storemount.home / "mnt").mkdir()
     assert f"there is no module my_module in {storemount.home}" in refused(storemount, "my_store", str(storemount.home / "mnt"))
+    assert "there is no module my_module" in refused(storemount, "mine://a/uri", str(storemount.home / "mnt"))
     config = storemount.home / "config/storemount/flavors.toml"
     config.write_text("[mine]\nsource = 3\n")
     assert f"{config}: the flavor 'mine' needs a text as its source" in refused(storemount, *FLAVOR, "list")
