@@ -49,8 +49,12 @@ class Abilities:
 
     @property
     def renames(self) -> bool:
-        """Whether a rename is what the protocol means by one: of files and directories, over what is there, and of the same version."""
-        return self.rename is Rename.REPLACES and self.moves_directories and self.keeps
+        """Whether a rename does what the protocol means by one: of files and directories, and of the same version."""
+        return self.rename is not Rename.NOTHING and self.moves_directories and self.keeps
+
+    @property
+    def _moving(self) -> str:
+        return "makes another version of what it moves" if self.moves_directories else "does not move directories"
 
     def limits(self) -> tuple[str, ...]:
         if self.refuses:
@@ -60,7 +64,7 @@ class Abilities:
             "others see a file grow while it goes up, and half of it if that fails (S6): its rename moves no files": (
                 self.rename is Rename.NOTHING
             ),
-            "a renamed directory is copied file by file (S10): its rename does not move directories": not self.renames,
+            f"a renamed directory is copied file by file (S10): its rename {self._moving}": not self.renames,
             "an empty directory is kept by a hidden file .storemount-directory.part in it (S11)": not self.real,
             "a change that leaves length and time alone is not noticed (S4): its stat tells no version": not self.tells,
             "a file is fetched whole before it is read from the middle: it cannot seek": not self.seeks,
@@ -110,7 +114,9 @@ class Trial:
         keeps = before is not None and before == after
         directories = await self._moves_directories()
         rename = Rename.REPLACES if replaced else Rename.MOVES
-        return replace(found, tells=tells, rename=rename, keeps=keeps and directories is not None, moves_directories=bool(directories))
+        return replace(
+            found, tells=tells, rename=rename, keeps=keeps and directories is not None, moves_directories=directories is not False
+        )
 
     async def _moves_directories(self) -> bool | None:
         """Whether a directory moves with all that is in it; None when what was in it is another version then."""

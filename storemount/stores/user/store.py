@@ -301,7 +301,8 @@ class UserStore(FlatStore):
 
     async def rename(self, key: str, to: str) -> None:
         await self._confirm_root()
-        step = steps.move_directory if key.endswith("/") else partial(steps.move_file, replaces=True)
+        replaces = (await self._writable()).rename is Rename.REPLACES
+        step = steps.move_directory if key.endswith("/") else partial(steps.move_file, replaces=replaces)
         move = partial(step, old=self._sight.path(key), new=self._sight.path(to))
         await self._below(to.rstrip("/"), lambda: self._calls.run(key, move, finish=True))
 
