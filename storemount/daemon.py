@@ -19,6 +19,7 @@ import signal
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ from storemount.handshake import Handshake
 from storemount.logs import start_log
 from storemount.stores.base import ArtifactStore
 from storemount.stores.deadline import Deadlined
-from storemount.stores.flavors import StoreSpec, open_store
+from storemount.stores.flavors import StoreSpec, open_store, place_of
 from storemount.stores.reopened import Lease, Reopened
 from storemount.writeback.ledger import Unusable
 from storemount.writeback.slot import Slot, take
@@ -121,6 +122,8 @@ class Daemon:
             store = Deadlined(self._open(nursery), self._settings.deadline)
             try:
                 await store.check()
+                for limit in store.traits.limits:
+                    log.warning("%s: %s", self._spec.name, limit)
                 code = await self._serve(store)
             finally:
                 with trio.CancelScope(shield=True), trio.move_on_after(LAST_WORDS):
@@ -129,12 +132,15 @@ class Daemon:
         return code
 
     def _open(self, nursery: trio.Nursery) -> ArtifactStore:
-        store = open_store(self._spec, engine=self._engine, deadline=self._settings.deadline)
+        store = self._opened(self._spec)
         if self._renewal is None:
             return store
         reopened = Reopened(Lease(store, self._renewal.expires), partial(self._renew, self._renewal.resolve))
         nursery.start_soon(reopened.run)
         return reopened
+
+    def _opened(self, spec: StoreSpec) -> ArtifactStore:
+        return open_store(replace(spec, read_only=self._settings.read_only), engine=self._engine, deadline=self._settings.deadline)
 
     async def _renew(self, resolve: Callable[[], Resolved]) -> Lease:
         """The same store with other credentials. Raises Refusal, also when its name has come to mean another one."""
@@ -143,7 +149,7 @@ class Daemon:
         if (spec.flavor, spec.path) != (self._spec.flavor, self._spec.path):
             raise Refusal(ExitCode.BAD_CONFIGURATION, f"store {spec.name!r} is another one now, at {spec.path}; mount it again")
         log.info("new credentials for %s until %s", spec.path, resolved.expires)
-        return Lease(open_store(spec, engine=self._engine, deadline=self._settings.deadline), resolved.expires)
+        return Lease(self._opened(spec), resolved.expires)
 
     async def _serve(self, store: ArtifactStore) -> ExitCode:
         slot = self._slot(store)
@@ -196,7 +202,8 @@ class Daemon:
     def _identity(self, store: ArtifactStore) -> str:
         """What tells this store from every other, in the journal: its URI, and the server where that says nothing of it."""
         uri = f"file://{quote(os.fsencode(os.path.realpath(self._spec.path)))}" if self._spec.flavor == "local" else store.uri
-        return " ".join(filter(None, (uri, self._spec.attributes.get("endpoint"), self._spec.attributes.get("client_kwargs"))))
+        attributes = self._spec.attributes
+        return " ".join(filter(None, (uri, attributes.get("endpoint"), attributes.get("client_kwargs"), place_of(self._spec))))
 
     def _slot(self, store: ArtifactStore) -> Slot:
         private_folder(self._places.runtime)
@@ -212,6 +219,7 @@ class Daemon:
             "store": self._spec.name,
             "uri": store.uri,
             "engine": store.traits.engine,
+            "limits": store.traits.limits,
             "pid": os.getpid(),
             "started": time.time(),
         }

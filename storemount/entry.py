@@ -9,20 +9,16 @@ from __future__ import annotations
 
 import enum
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from storemount.stores.flavors import FLAVORS, Attribute
-from storemount.stores.flavors.spec import FILE
+from storemount.stores.flavors import FLAVORS, Attribute, Flavor
+from storemount.stores.flavors.spec import FILE, is_telling
 from storemount.stores.uri import without_password
 
 REFERENCE = "env:"
 HIDDEN = "***"
-
-_TELLING = re.compile("secret|token|password|passwd|credential|key", re.IGNORECASE)
-"""Words in the name of an inner value of a JSON attribute that make it one not to be shown."""
 
 
 class Level(enum.StrEnum):
@@ -36,13 +32,14 @@ class Level(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """`attributes` are raw strings, as given; JSON ones still text."""
+    """`attributes` are raw strings, as given; JSON ones still text. `own` is the flavor itself, where a user registered it."""
 
     name: str
     flavor: str
     path: str
     level: Level
     attributes: Mapping[str, str] = field(default_factory=dict, repr=False)
+    own: Flavor | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def of_table(cls, name: str, table: Any, level: Level) -> Entry:
@@ -62,7 +59,7 @@ class Entry:
 
     def attribute(self, name: str) -> Attribute | None:
         """What the flavor says of one of its attributes; None for one it does not know."""
-        flavor = FLAVORS.get(self.flavor)
+        flavor = self.own or FLAVORS.get(self.flavor)
         return next((attribute for attribute in flavor.attributes if attribute.name == name), None) if flavor else None
 
     def shown(self) -> dict[str, str]:
@@ -97,7 +94,7 @@ def _without_inner_secrets(text: str) -> str:
 
 def _masked(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: HIDDEN if _TELLING.search(key) and not isinstance(inner, dict) else _masked(inner) for key, inner in value.items()}
+        return {key: HIDDEN if is_telling(key) and not isinstance(inner, dict) else _masked(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [_masked(inner) for inner in value]
     return without_password(value) if isinstance(value, str) else value

@@ -244,6 +244,25 @@ def named(error: OSError, key: str) -> StoreMountError | None:
     return None if kind is None else kind(key)
 
 
+_OF_A_STORE: dict[int, type[StoreMountError]] = {
+    **_OF_THE_DISK,
+    errno.ENOSPC: NoSpace,
+    errno.EDQUOT: NoSpace,
+    errno.EROFS: ReadOnly,
+    errno.EFBIG: TooLarge,
+    errno.ENOTSUP: Unsupported,
+    errno.ETIMEDOUT: TimedOut,
+    errno.ECONNREFUSED: Unreachable,
+    errno.EHOSTUNREACH: Unreachable,
+    errno.ENETUNREACH: Unreachable,
+}
+
+
+def named_in_store(error: OSError) -> type[StoreMountError] | None:
+    """The class for an OSError that a client library or a user's class raised for its store; None for one that says nothing."""
+    return _OF_A_STORE.get(error.errno or 0)
+
+
 class ExitCode(enum.IntEnum):
     """How a storemount command ends; the README documents each."""
 

@@ -15,14 +15,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from storemount.config import Places
 from storemount.entry import REFERENCE, Entry, Level
 from storemount.errors import ExitCode, Refusal
-from storemount.stores.flavors import StoreSpec, spec_of_uri, validate
+from storemount.stores.flavors import FLAVORS, StoreSpec, spec_of_uri, validate
 from storemount.tomlfile import TomlFile
+from storemount.userflavors import UserFlavors
 from storemount.zenml.attributes import entry_of
 from storemount.zenml.definition import Resolved
 from storemount.zenml.names import ZenML
@@ -43,6 +43,7 @@ class Registry:
             Level.SYSTEM: TomlFile(places.system_config / FILE, private=False),
             Level.USER: TomlFile(places.config / FILE, private=True),
         }
+        self._flavors = UserFlavors(places)
         self._built_in = Entry(DEFAULT, "local", str(places.data / DEFAULT), Level.BUILT_IN)
         self._environ = environ
         self._reserved = frozenset(reserved)
@@ -71,7 +72,8 @@ class Registry:
         here. ZenML itself is not asked. Raises Refusal."""
         found = self._zenml.at_hand() if self._zenml else {}
         own = self.entries()
-        return {f"{OF_ZENML}{name}" if name in own else name: entry_of(definition) for name, definition in sorted(found.items())}
+        entries = {name: self._flavored(entry_of(definition)) for name, definition in sorted(found.items())}
+        return {f"{OF_ZENML}{name}" if name in own else name: entry for name, entry in entries.items()}
 
     def spec(self, name_or_uri: str) -> StoreSpec:
         """What to open: see `resolved`."""
@@ -83,12 +85,12 @@ class Registry:
         if name_or_uri.startswith(OF_ZENML):
             return self._only_of_zenml(name_or_uri.removeprefix(OF_ZENML))
         if "/" in name_or_uri:
-            return Resolved(spec_of_uri(name_or_uri))
+            return Resolved(spec_of_uri(name_or_uri, self._flavors.flavors()))
         entry = self.entries().get(name_or_uri)
         if entry is None:
             return self._also_of_zenml(name_or_uri)
         values = {name: self._value(entry, name, value) for name, value in entry.attributes.items()}
-        return Resolved(validate(StoreSpec(entry.name, entry.flavor, self._value(entry, "path", entry.path), values)))
+        return Resolved(validate(StoreSpec(entry.name, entry.flavor, self._value(entry, "path", entry.path), values, entry.own)))
 
     def makes_folder(self, name_or_uri: str, spec: StoreSpec) -> bool:
         """Whether this store is a folder that is made when it is first used: the built-in one, and ZenML's own."""
@@ -100,7 +102,7 @@ class Registry:
     def register(self, entry: Entry) -> None:
         """Add a store at `entry.level`. Raises Refusal for a bad name, one that is taken there, or a bad description."""
         self._check_name(entry.name)
-        checked = self._checked(entry)
+        checked = self._checked(self._flavored(entry))
         with self._files[entry.level].edit() as document:
             if entry.name in document:
                 raise _taken(entry.name, entry.level)
@@ -142,11 +144,27 @@ class Registry:
             if level is Level.SYSTEM:
                 return {}  # the machine's stores are not for everybody; `_unknown` says so when it matters
             raise Refusal(ExitCode.BAD_CONFIGURATION, f"{file.path}: this user may not read it; mend its owner or mode") from None
-        return {name: _entry(file.path, name, table, level) for name, table in content.items()}
+        return {name: self._entry(name, table, level) for name, table in content.items()}
+
+    def _entry(self, name: str, table: Any, level: Level) -> Entry:
+        try:
+            return self._flavored(Entry.of_table(name, table, level))
+        except ValueError as error:
+            raise Refusal(ExitCode.BAD_CONFIGURATION, f"{self._files[level].path}: {error}; mend it by hand") from None
+
+    def _openable(self, resolved: Resolved) -> Resolved:
+        """What ZenML gave, checked as every other description is. Raises Refusal when it is no store of storemount's."""
+        flavor = resolved.spec.flavor
+        own = None if flavor in FLAVORS else self._flavors.flavor(flavor)
+        return replace(resolved, spec=validate(replace(resolved.spec, own=own)))
+
+    def _flavored(self, entry: Entry) -> Entry:
+        """`entry` with its flavor, where that is one that a user registered."""
+        return entry if entry.flavor in FLAVORS else replace(entry, own=self._flavors.flavor(entry.flavor))
 
     def _own(self, document: Mapping[str, Any], name: str, level: Level) -> Entry:
         if name in document:
-            return _entry(self._files[level].path, name, document[name], level)
+            return self._entry(name, document[name], level)
         elsewhere = self.entry(name).level
         if elsewhere is Level.BUILT_IN:
             raise Refusal(ExitCode.BAD_CONFIGURATION, f"store {name!r} is built in; register one of the same name to replace it")
@@ -159,7 +177,7 @@ class Registry:
     def _only_of_zenml(self, name: str) -> Resolved:
         if self._zenml is None:
             raise Refusal(ExitCode.UNKNOWN_STORE, f"{OF_ZENML}{name}: ZenML is not looked at here")
-        return _openable(self._zenml.resolve(name))
+        return self._openable(self._zenml.resolve(name))
 
     def _also_of_zenml(self, name: str) -> Resolved:
         """A name that is not one of ours. Raises Refusal, which says where it was looked for."""
@@ -175,7 +193,7 @@ class Registry:
                 where = f" in storemount's registry or in ZenML's ({self._zenml.where})"
                 raise self._unknown(name, [*self.entries(), *known], where) from None
             raise Refusal(refusal.code, f"no store is named {name!r} in storemount's registry, and {refusal.message}") from None
-        return _openable(resolved)
+        return self._openable(resolved)
 
     def _unknown(self, name: str, entries: Iterable[str], where: str = "") -> Refusal:
         system = self._files[Level.SYSTEM]
@@ -205,7 +223,7 @@ class Registry:
     def _checked(self, entry: Entry) -> Entry:
         """`entry` with its path normalised, or a Refusal."""
         values = {name: self._for_checking(entry, name, value) for name, value in entry.attributes.items()}
-        spec = validate(StoreSpec(entry.name, entry.flavor, self._value(entry, "path", entry.path), values))
+        spec = validate(StoreSpec(entry.name, entry.flavor, self._value(entry, "path", entry.path), values, entry.own))
         return entry if entry.path.startswith(REFERENCE) else replace(entry, path=spec.path)
 
     def _for_checking(self, entry: Entry, name: str, value: str) -> str:
@@ -223,18 +241,6 @@ class Registry:
             message = f"store {entry.name!r}: its {name} is {value}, and that variable is not set; export {variable}"
             raise Refusal(ExitCode.BAD_CONFIGURATION, message)
         return self._environ[variable]
-
-
-def _openable(resolved: Resolved) -> Resolved:
-    """Raises Refusal when it is no store of storemount's."""
-    return replace(resolved, spec=validate(resolved.spec))
-
-
-def _entry(path: Path, name: str, table: Any, level: Level) -> Entry:
-    try:
-        return Entry.of_table(name, table, level)
-    except ValueError as error:
-        raise Refusal(ExitCode.BAD_CONFIGURATION, f"{path}: {error}; mend it by hand") from None
 
 
 def _changed(entry: Entry, changes: Mapping[str, str | None]) -> Entry:

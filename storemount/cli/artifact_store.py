@@ -1,7 +1,8 @@
 """`storemount artifact-store`: the registry's words, which are ZenML's.
 
-What it is: register, list, describe, update, remove-attribute, rename, delete, import-zenml, and the list of flavors.
-What it is not: the rules; those are the registry's, the flavors' and `importing`'s. No command here talks to a store.
+What it is: register, list, describe, update, remove-attribute, rename, delete, import-zenml.
+What it is not: the kinds of stores (`flavor`), or the rules; those are the registry's, the flavors' and `importing`'s. No command here
+talks to a store.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from typing import Any
 import click
 
 from storemount.cli import attributes
+from storemount.cli.flavor import flavor as flavors
 from storemount.cli.table import print_table
 from storemount.cli.user import registry, zenml
 from storemount.entry import Entry, Level
 from storemount.errors import ExitCode, Refusal
 from storemount.importing import Copied, Import
-from storemount.stores.flavors import FLAVORS
 
 _ANYTHING = {"ignore_unknown_options": True}
 """Each flavor has its own attributes, so click lets every option through."""
@@ -164,19 +165,4 @@ def _say_copied(copied: Copied) -> None:
         click.echo(f"  Add what is needed (artifact-store update {name}), or delete it and import it with --with-secrets.")
 
 
-@artifact_store.group(epilog=_words("flavor list"))
-def flavor() -> None:
-    """The kinds of stores."""
-
-
-@flavor.command("list", epilog=_words("flavor list"))
-def list_flavors() -> None:
-    """List the kinds of stores, and the attributes of each."""
-    rows = [
-        (one.name, " ".join(scheme or "/PATH" for scheme in one.schemes) or "any of fsspec", " ".join(one.engines), one.summary)
-        for one in FLAVORS.values()
-    ]
-    print_table(("FLAVOR", "PATH", "ENGINES", "WHAT"), rows)
-    for one in FLAVORS.values():
-        for attribute in one.attributes:
-            click.echo(f"\n{one.name} --{attribute.name}{' (secret)' if attribute.secret else ''}\n    {attribute.help}")
+artifact_store.add_command(flavors)

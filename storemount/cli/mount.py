@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import fields
 from typing import Any
 
@@ -18,6 +19,7 @@ from storemount.cli.mount_words import spelled_out
 from storemount.cli.user import places, registry
 from storemount.cli.values import DURATION, GROUP, MODE, SIZE, USER, duration_text, size_text
 from storemount.config import MountSettings
+from storemount.control import ask, socket_path
 from storemount.launch import Launch, look_up, renewal_of
 from storemount.mountpoint import Host, located
 from storemount.stores.uri import without_password
@@ -128,6 +130,14 @@ def mount(
         sys.exit(launch.serve(_nobody_waits))
     launch.in_background()
     click.echo(f"{without_password(launch.spec.path)} is mounted on {mount_settings.mountpoint}")
+    _say_limits(mount_settings.mountpoint)
+
+
+def _say_limits(mountpoint: str) -> None:
+    """What this store cannot do, while whoever mounts it still looks. A mount that has gone already has nothing to say."""
+    with suppress(OSError, StopIteration):
+        for limit in next(ask(socket_path(places(), mountpoint), "status"))["limits"]:
+            click.echo(f"storemount: {limit}", err=True)
 
 
 def _nobody_waits() -> None:

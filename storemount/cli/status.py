@@ -99,20 +99,25 @@ def _sheet(row: dict[str, Any]) -> dict[str, str]:
     basic: dict[str, str] = {name: str(row[name]) for name in ("mountpoint", "store", "uri", "state", "engine", "pid") if name in row}
     if row["state"] in (DEAD, SILENT):
         return basic
-    return basic | {
-        "up": duration_text(max(time.time() - row["started"], 1)),
-        "pending": f"{row['pending']} ({size_text(row['pending_bytes'])})" if row["pending"] else "0",
-        "uploading": str(row["uploading"]),
-        "oldest": duration_text(row["oldest_pending_seconds"]) if row["pending"] else "-",
-        "failed": str(len(row["failed"])),
-        "refused": str(row["refused"]),
-        "conflicts": str(len(row["conflicts"])),
-        "taken up": str(row["taken_up"]),
-        "staged": size_text(row["staged_bytes"]),
-        "cache": f"{size_text(row['cache_bytes'])} of {size_text(row['cache_cap'])}",
-        "hits": f"{row['hits']} of {row['hits'] + row['misses']}",
-        "memory": size_text(row["rss_bytes"]),
-    }
+    limits = {"limits": "; ".join(row["limits"])} if row["limits"] else {}
+    return (
+        basic
+        | limits
+        | {
+            "up": duration_text(max(time.time() - row["started"], 1)),
+            "pending": f"{row['pending']} ({size_text(row['pending_bytes'])})" if row["pending"] else "0",
+            "uploading": str(row["uploading"]),
+            "oldest": duration_text(row["oldest_pending_seconds"]) if row["pending"] else "-",
+            "failed": str(len(row["failed"])),
+            "refused": str(row["refused"]),
+            "conflicts": str(len(row["conflicts"])),
+            "taken up": str(row["taken_up"]),
+            "staged": size_text(row["staged_bytes"]),
+            "cache": f"{size_text(row['cache_bytes'])} of {size_text(row['cache_cap'])}",
+            "hits": f"{row['hits']} of {row['hits'] + row['misses']}",
+            "memory": size_text(row["rss_bytes"]),
+        }
+    )
 
 
 def _name_failures(rows: Iterable[dict[str, Any]]) -> None:

@@ -78,6 +78,7 @@ class Traits:
     `open_local` gives a descriptor for a version. `max_key_bytes`: longest key, in UTF-8 bytes. `bytes_names`: names that are not UTF-8
     can be held. `forbidden`: what is found in names that cannot be a segment of a key here. `lazy`: what a write left is durable only after
     `sync`. `real_directories`: a directory exists by itself, and does not need a marker to survive its last file.
+    `limits`: what it cannot do that a promise says, one sentence each, for whoever mounts it.
     """
 
     engine: str
@@ -90,6 +91,7 @@ class Traits:
     forbidden: re.Pattern[str] | None = None
     lazy: bool = False
     max_key_bytes: int = 1024
+    limits: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

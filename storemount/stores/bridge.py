@@ -3,7 +3,8 @@
 What it is: the only crossing between trio and asyncio, for the client libraries that know nothing else.
 What it is not: a pool, or a place for state; coroutines get and give back bytes, strings and frozen values.
 Invariants: a call returns only when its asyncio task is done, so after a cancellation nothing of it goes on. The thread starts with
-the first call and is gone after `aclose`.
+the first call and is gone after `aclose`. Not so with `abandon`, which is for code that may hang: there a cancelled call is told to
+stop and left behind, and so is the thread, in the end.
 """
 
 from __future__ import annotations
@@ -22,14 +23,18 @@ from storemount.errors import Unavailable
 P = ParamSpec("P")
 R = TypeVar("R")
 
+LAST_WORDS = 1.0
+"""Seconds that a thread which may hang gets to end."""
+
 log = logging.getLogger(__name__)
 
 
 class AsyncioThread:
     """An asyncio loop that trio tasks can run coroutines on. One trio thread uses it."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, abandon: bool = False) -> None:
         self._name = name
+        self._abandon = abandon
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
@@ -52,7 +57,7 @@ class AsyncioThread:
     async def run(self, function: Callable[P, Awaitable[R]], *args: P.args, **kwargs: P.kwargs) -> R:
         """What `await function(*args, **kwargs)` gives on the asyncio loop. Cancelling waits until asyncio has let go."""
         await trio.lowlevel.checkpoint_if_cancelled()
-        result: R = await _Call(self._running(), _awaited(function, *args, **kwargs)).result()
+        result: R = await _Call(self._running(), _awaited(function, *args, **kwargs), abandon=self._abandon).result()
         return result
 
     async def aclose(self) -> None:
@@ -64,7 +69,7 @@ class AsyncioThread:
             return
         loop.call_soon_threadsafe(loop.stop)
         with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(thread.join)
+            await trio.to_thread.run_sync(thread.join, LAST_WORDS if self._abandon else None)
 
 
 def _tell(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -80,8 +85,10 @@ async def _awaited(function: Callable[P, Awaitable[R]], *args: P.args, **kwargs:
 class _Call:
     """One coroutine on its way: started on the asyncio thread, finished on the trio thread, exactly once."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, coroutine: Any) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, coroutine: Any, *, abandon: bool) -> None:
         self._loop = loop
+        self._abandon = abandon
+        self._abandoned = False
         self._coroutine = coroutine
         self._job: asyncio.Task[Any] | None = None
         self._waiter = trio.lowlevel.current_task()
@@ -104,6 +111,9 @@ class _Call:
             job.cancelled() or job.exception()
 
     def _finish(self, job: asyncio.Task[Any]) -> None:
+        if self._abandoned:
+            job.cancelled() or job.exception()
+            return
         trio.lowlevel.reschedule(self._waiter, outcome.capture(self._unpack, job))
 
     def _unpack(self, job: asyncio.Task[Any]) -> Any:
@@ -116,6 +126,9 @@ class _Call:
     def _abort(self, raise_cancel: Callable[[], Any]) -> trio.lowlevel.Abort:
         self._give_up = raise_cancel
         self._loop.call_soon_threadsafe(self._stop)
+        if self._abandon:
+            self._abandoned = True
+            return trio.lowlevel.Abort.SUCCEEDED
         return trio.lowlevel.Abort.FAILED
 
     def _stop(self) -> None:

@@ -27,7 +27,11 @@ class Deadlined:
         self._store = store
         self._seconds = seconds
         self.uri = store.uri
-        self.traits: Traits = store.traits
+
+    @property
+    def traits(self) -> Traits:
+        """Those of the store, which may know them only once it has been asked something."""
+        return self._store.traits
 
     @contextlib.contextmanager
     def _limit(self, what: str, moved: int = 0) -> Iterator[None]:

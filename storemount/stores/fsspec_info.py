@@ -21,6 +21,7 @@ from storemount.errors import (
     Invalid,
     InvalidName,
     IsADirectory,
+    NoSpace,
     NotADirectory,
     NotFound,
     StoreMountError,
@@ -28,6 +29,7 @@ from storemount.errors import (
     Unavailable,
     Unreachable,
     Unsupported,
+    named_in_store,
 )
 from storemount.stores.base import Artifact
 from storemount.stores.translation import translated
@@ -51,6 +53,9 @@ _FAILURES: tuple[tuple[tuple[type[BaseException], ...], type[StoreMountError]], 
     ((ValueError, TypeError), Invalid),
 )
 
+_STATUSES: dict[int, type[StoreMountError]] = {401: Denied, 403: Denied, 404: NotFound, 405: Unsupported, 501: Unsupported, 507: NoSpace}
+"""What an HTTP client's exception says by its `status`, where it is no exception of a kind above."""
+
 
 def artifact_of(key: str, info: Mapping[str, Any]) -> Artifact:
     """The artifact that `info` describes."""
@@ -58,6 +63,11 @@ def artifact_of(key: str, info: Mapping[str, Any]) -> Artifact:
     mtime_ns = _time(info, _TIMES)
     version = next((str(info[name]) for name in _VERSIONS if info.get(name)), None)
     return Artifact(key, version or f"{info.get('ino', 0)}-{mtime_ns}-{size}", size, mtime_ns)
+
+
+def is_measured(info: Mapping[str, Any]) -> bool:
+    """Whether `info` says all that an artifact needs. Listings of some file systems (http) leave the length of a file out."""
+    return is_directory(info) or info.get("size") is not None
 
 
 def is_directory(info: Mapping[str, Any]) -> bool:
@@ -82,7 +92,12 @@ def _time(info: Mapping[str, Any], names: tuple[str, ...]) -> int:
 
 def translate(error: Exception, what: str) -> StoreMountError:
     """A file system's exception under the names of `errors`; what nobody knows is `Unavailable`."""
-    kind = next((kind for types, kind in _FAILURES if isinstance(error, types)), Unavailable)
+    kind = next((kind for types, kind in _FAILURES if isinstance(error, types)), None)
+    if kind is None and isinstance(error, OSError):
+        kind = named_in_store(error)
+    if kind is None:
+        status = getattr(error, "status", None)
+        kind = _STATUSES.get(status, Unavailable) if isinstance(status, int) else Unavailable
     return kind(f"{what}: {' '.join(str(error).split()) or type(error).__name__}")
 
 

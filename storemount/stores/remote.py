@@ -14,16 +14,17 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import trio
 
-from storemount.errors import Changed, Corrupt, MissingStore, NotADirectory, NotFound, StoreMountError, TimedOut
+from storemount.errors import Changed, Corrupt, MissingStore, NotADirectory, NotFound, ReadOnly, StoreMountError, TimedOut
 from storemount.stores.base import EMPTY, Artifact, Child, Source, Traits, is_partial
 from storemount.stores.conditions import ALWAYS, Condition
 from storemount.stores.flat import FlatStore
 from storemount.stores.fsspec_calls import FileSystemCalls
-from storemount.stores.fsspec_info import artifact_of, changed_at, is_directory, named
+from storemount.stores.fsspec_info import artifact_of, changed_at, is_directory, is_measured, named
 from storemount.stores.metadata import SECOND
 from storemount.stores.parallel import for_each
 from storemount.stores.partial import ABANDONED, partial_name
@@ -31,14 +32,14 @@ from storemount.stores.parts import SINGLE_PUT, patience, read_part
 from storemount.stores.uri import without_password
 
 PAGE = 1000
-DELETES = 8
+READ_ONLY = "this file system of fsspec only reads"
+GROWS = "others see a file grow while it goes up, and half of it if that fails (S6): this file system of fsspec cannot move a file"
+DELETES = ASKED = 8
 
 
 class RemoteStore(FlatStore):
     """The file system behind `url`, made with `options` (keyword arguments of fsspec's). `deadline` in seconds bounds each request (S14).
     Raises Invalid when fsspec cannot open such a URL here."""
-
-    traits = Traits(engine="fsspec")
 
     def __init__(self, url: str, options: Mapping[str, Any], *, deadline: float) -> None:
         self.uri = without_password(url).rstrip("/")
@@ -46,6 +47,13 @@ class RemoteStore(FlatStore):
         self._files = FileSystemCalls(url, dict(options))
         root = self._files.root
         self._base = root.rstrip("/") + "/" if root else ""
+
+    @property
+    def traits(self) -> Traits:
+        if self._files.read_only:
+            return Traits(engine="fsspec", limits=(f"nothing can be written (S5): {READ_ONLY}",))
+        whole = self._files.asynchronous or self._files.moves_whole
+        return Traits(engine="fsspec", limits=() if whole else (GROWS,))
 
     async def check(self) -> None:
         root = self._base.rstrip("/") or self._files.root
@@ -105,8 +113,20 @@ class RemoteStore(FlatStore):
         except (NotFound, NotADirectory):
             await self._confirm_root()
             return []
-        rows = [_row(prefix, path, info) for info in infos]
+        rows = [_row(prefix, path, info) for info in await self._measured(infos)]
         return [row for row in rows if not is_partial(row.name)]
+
+    async def _measured(self, infos: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
+        """The same with the length of each file, which some listings do not tell. What has gone since is left out."""
+        lacking = [info for info in infos if not is_measured(info)]
+        found: dict[str, dict[str, Any]] = {}
+
+        async def ask(info: dict[str, Any]) -> None:
+            with suppress(NotFound):
+                found[info["name"]] = {**info, **await self._call(info["name"], "info", info["name"])}
+
+        await for_each(lacking, ASKED, ask)
+        return [found.get(info["name"], info) for info in infos if is_measured(info) or info["name"] in found]
 
     async def read(self, artifact: Artifact, start: int, stop: int) -> bytes:
         limit = patience(stop - start, self._deadline)
@@ -117,12 +137,15 @@ class RemoteStore(FlatStore):
             raise Changed(artifact.key) from error
         if now.version != artifact.version:
             raise Changed(artifact.key)
+        if len(data) == artifact.size:
+            data = data[start:stop]  # An HTTP server that knows no ranges sends it all.
         if len(data) != stop - start:
             raise Corrupt(f"{artifact.key}: {len(data)} bytes came for {stop - start}")
         return data
 
     async def write(self, key: str, source: Source, *, over: Artifact | None = None, absent: bool = False) -> Artifact:
         condition = Condition(over, absent)
+        self._check_writable()
         await self._confirm(key, condition)
         if key.endswith("/"):
             return await self._mark(key)
@@ -135,6 +158,7 @@ class RemoteStore(FlatStore):
         return await self._publish(key, lambda path: self._call(key, "put_file", source.path, path, finish=True, limit=limit), condition)
 
     async def copy(self, artifact: Artifact, key: str) -> Artifact:
+        self._check_writable()
         if key.endswith("/"):
             return await self._mark(key)
         await self._confirm(artifact.key, Condition(over=artifact))
@@ -160,7 +184,7 @@ class RemoteStore(FlatStore):
         if self._files.moves_whole:
             folder = path.rpartition("/")[0]
             partial = f"{folder}/{partial_name()}"
-            await self._call(key, "makedirs", folder, exist_ok=True)
+            await self._make_folder(key, folder)
             try:
                 await fill(partial)
                 await self._confirm(key, condition)
@@ -169,8 +193,17 @@ class RemoteStore(FlatStore):
                 await self._discard(partial)
                 raise
         else:
-            await fill(path)
+            try:
+                await fill(path)
+            except NotFound:
+                await self._make_folder(key, path.rpartition("/")[0])
+                await fill(path)
         return artifact_of(key, await self._call(key, "info", path))
+
+    async def _make_folder(self, key: str, folder: str) -> None:
+        """With those above it, but never the root (S3)."""
+        await self._confirm_root()
+        await self._call(key, "makedirs", folder, exist_ok=True)
 
     async def _discard(self, partial: str) -> None:
         with trio.CancelScope(shield=True):
@@ -205,7 +238,12 @@ class RemoteStore(FlatStore):
             if is_partial(name) and 0 < changed_at(info) < before:
                 await self._discard(f"{folder}/{name}")
 
+    def _check_writable(self) -> None:
+        if self._files.read_only:
+            raise ReadOnly(READ_ONLY)
+
     async def delete(self, keys: Sequence[str]) -> None:
+        self._check_writable()
         await for_each([key for key in keys if not key.endswith("/")], DELETES, self._delete_one)
         # A directory goes after what was in it.
         for key in sorted((key for key in keys if key.endswith("/")), key=len, reverse=True):

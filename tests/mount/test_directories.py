@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.mounting import AZURE, GCS, KINDS, PLAIN, Subject
+from tests.support.mounting import AZURE, CLASS, GCS, KINDS, PLAIN, Subject
 from tests.support.waiting import synced
 
-SUBJECTS = (*KINDS, AZURE, GCS)
+SUBJECTS = (*KINDS, CLASS, AZURE, GCS)
 PLANTED = 2
 
 
@@ -123,7 +123,7 @@ def test_S11_file_that_becomes_a_directory_and_back(root: Path) -> None:
 @pytest.mark.subjects(*KINDS)
 def test_S11_ten_thousand_entries(root: Path, subject: Subject) -> None:
     """Every entry is listed exactly once, and stat agrees with the listing."""
-    count = 1500 if subject.remote else 10_000
+    count = 1500 if subject.remote or subject.kind == CLASS else 10_000
     names = {f"entry-{number:05}" for number in range(count)}
     for name in names:
         (root / name).write_bytes(name.encode()[: int(name[-1])])

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.mounting import AZURE, GCS, KINDS, STORES, Subject, planted_bytes
+from tests.support.mounting import AZURE, CLASS, GCS, KINDS, STORES, Subject, planted_bytes
 from tests.support.renaming import EXCHANGE, NOREPLACE, renameat2
 from tests.support.waiting import synced
 
-SUBJECTS = (*KINDS, AZURE, GCS)
+SUBJECTS = (*KINDS, CLASS, AZURE, GCS)
 PLANTED = 8
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.mounting import AZURE, GCS, KINDS, Subject, planted_bytes
+from tests.support.mounting import AZURE, CLASS, GCS, KINDS, Subject, planted_bytes
 
-SUBJECTS = (*KINDS, AZURE, GCS)
+SUBJECTS = (*KINDS, CLASS, AZURE, GCS)
 PLANTED = 12
 BLOCK = 128 * 1024
 

@@ -3,27 +3,43 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import fsspec
 import pytest
 
 from storemount.stores.azurenames import is_holdable
 from storemount.stores.base import ArtifactStore, Source
 from storemount.stores.flavors import StoreSpec, open_store
+from storemount.stores.flavors.user import UserFlavor
 from storemount.stores.memory import MemoryStore
+from storemount.stores.user.source import ClassSource
+from storemount.stores.user.steps import MARKER
 from tests.support.azurite import AzureServer, ContainerView, azurite
 from tests.support.gcs import GcsBucket, GcsServer, gcs_server
+from tests.support.objects import AsyncObjects, View
 from tests.support.servers import BucketClient, S3Server, moto_server
+from tests.support.shelf import Bag
 
 ENGINES = ["native", "fsspec"]
 AZURE = ["azure-native", "azure-fsspec"]
 GCS = ["gcs-native", "gcs-fsspec"]
 FLAT = ["memory", *ENGINES, *AZURE, *GCS]
-SUBJECTS = [*FLAT, "local", "custom"]
+CLASSES = {"class": "Shelf", "async-class": "AsyncShelf", "flat-class": "Bag"}
+"""Classes of `tests.support.shelf`, as users would register them."""
+
+OPENDAL = "custom-opendal"
+"""A folder by way of OpenDAL's service `fs`, as any of its services would be."""
+
+PROTOCOLS = ["custom-memory", "custom-async"]
+"""File systems of fsspec: one that blocks, in memory, and an asynchronous one."""
+
+SUBJECTS = [*FLAT, "local", "custom", OPENDAL, *PROTOCOLS, *CLASSES]
 
 _numbers = itertools.count(1)
 
@@ -90,6 +106,33 @@ class Dictionary:
 
 
 @dataclass
+class Objects:
+    """What a `Bag` holds, but for what keeps directories in it."""
+
+    root: str
+
+    @property
+    def _held(self) -> dict[bytes, tuple[bytes, int]]:
+        return Bag.CONTENTS.setdefault(self.root, {})
+
+    def put(self, key: str, data: bytes = b"") -> None:
+        bag = Bag()
+        bag.path = self.root
+        bag.keep(f"{self.root}/{key}".encode(), data)
+
+    def get(self, key: str) -> bytes:
+        return self._held[f"{self.root}/{key}".encode()][0]
+
+    def delete(self, *keys: str) -> None:
+        for key in keys:
+            del self._held[f"{self.root}/{key}".encode()]
+
+    def list(self, prefix: str = "") -> dict[str, int]:
+        rows = {path.decode()[len(self.root) + 1 :]: len(data) for path, (data, _) in self._held.items()}
+        return {key: size for key, size in rows.items() if key.startswith(prefix) and not key.endswith(MARKER)}
+
+
+@dataclass
 class Subject:
     """A store, and the same store from outside."""
 
@@ -110,8 +153,9 @@ class Subject:
         return self.name in AZURE
 
     def holds(self, key: str) -> bool:
-        """Whether the service behind this store can have such a key."""
-        return not self.azure or is_holdable(key)
+        """Whether the service behind this store can have such a key. OpenDAL drops spaces at the end of a path, so that it would be
+        another; where no other client stands in, it is refused."""
+        return is_holdable(key) if self.azure else self.name != OPENDAL or key == key.rstrip()
 
 
 @pytest.fixture(autouse=True)
@@ -178,6 +222,24 @@ def s3_store(server: S3Server, path: str, engine: str, *, deadline: float = 10.0
     return open_store(StoreSpec("test", "s3", path, server.attributes()), engine=engine, deadline=deadline)
 
 
+def class_store(name: str, path: str, **attributes: str) -> ArtifactStore:
+    """The store that the class `name` of `tests.support.shelf` makes."""
+    flavor = UserFlavor.of(ClassSource(f"tests.support.shelf.{name}")).flavor()
+    return open_store(StoreSpec("test", flavor.name, path, attributes, flavor), deadline=10.0)
+
+
+def protocol_subject(name: str, root: str) -> Subject:
+    """An empty store in a file system of fsspec that is not the local one."""
+    AsyncObjects.register()
+    protocol = "memory" if name == "custom-memory" else "asyncobjects"
+    view = View(fsspec.filesystem(protocol), root)
+    if protocol == "memory":
+        view.files.makedirs(root)
+    else:
+        view.files.OBJECTS[root.partition("/")[0] + "/beside"] = (b"", "a bucket exists by what is in it")
+    return Subject(name, open_store(StoreSpec("test", "custom", f"{protocol}://{root}")), view)
+
+
 def make_subject(name: str, request: pytest.FixtureRequest) -> Subject:
     if name == "memory":
         store = MemoryStore()
@@ -193,6 +255,15 @@ def make_subject(name: str, request: pytest.FixtureRequest) -> Subject:
         return Subject(name, azure_store(container.server, container.uri, name.removeprefix("azure-")), container)
     root: Path = request.getfixturevalue("tmp_path") / "root"
     root.mkdir()
+    if name == "flat-class":
+        return Subject(name, class_store("Bag", f"bag://{root}"), Objects(f"bag://{root}"))
+    if name in CLASSES:
+        return Subject(name, class_store(CLASSES[name], "shelf://test", base=str(root)), Folder(root))
+    if name == OPENDAL:
+        options = json.dumps({"root": str(root.parent)})
+        return Subject(name, open_store(StoreSpec("test", "custom", "opendal+fs://root", {"options": options})), Folder(root))
+    if name in PROTOCOLS:
+        return protocol_subject(name, f"bucket-{next(_numbers)}/store")
     flavor, path = ("local", str(root)) if name == "local" else ("custom", f"file://{root}")
     return Subject(name, open_store(StoreSpec("test", flavor, path)), Folder(root))
 

@@ -38,6 +38,8 @@ GCS = "gcs-fsspec"
 """For the modules where a store's own ways matter most: how directories are marked, what is copied, what a condition does."""
 CUSTOM = "custom"
 """A local folder once more, but through fsspec, as any of its file systems would be."""
+CLASS = "class"
+"""A local folder once more, by way of a user's class with the usual faults (`tests.support.shelf`); only some modules ask for it."""
 STORES = ("local", *REMOTE)
 KINDS = (PLAIN, *STORES, CUSTOM)
 NOTHING: Mapping[str, str] = MappingProxyType({})
@@ -192,6 +194,9 @@ def open_outside(kind: str, home: Path, server: S3Server | AzureServer | GcsServ
 
 def mount_of(command: Storemount, kind: str, outside: Outside, options: Sequence[str] = ()) -> Mount:
     """A mount (not started) of the store that `outside` looks at, through the engine that `kind` names."""
+    if kind == CLASS:
+        assert isinstance(outside, Folder)
+        return class_mount(command, outside.root, options)
     if isinstance(outside, Folder):
         return Mount(command, outside.root.as_uri().replace("file:", "local:" if kind == CUSTOM else "file:"), options)
     if isinstance(outside, Container):
@@ -203,6 +208,15 @@ def mount_of(command: Storemount, kind: str, outside: Outside, options: Sequence
         return Mount(command, name, ("--engine", kind.removeprefix("gcs-"), *options))
     assert isinstance(outside, Bucket)
     return bucket_mount(command, kind, outside.client, options)
+
+
+def class_mount(command: Storemount, folder: Path, options: Sequence[str] = ()) -> Mount:
+    """A mount (not started) of the class `Shelf` over the folder, whose limits are told when it is mounted."""
+    command.must("artifact-store", "flavor", "register", "tests.support.shelf.Shelf")
+    name = command.register(folder.name, "shelf", f"shelf://{folder.name}", {"base": str(folder)})
+    mount = Mount(command, name, options)
+    mount.expect(rf"{name}: .*\(S\d+\)")
+    return mount
 
 
 def bucket_mount(

@@ -59,7 +59,17 @@ def test_every_exit_code_is_in_the_help(storemount: Storemount) -> None:
         "store",
         *(f"artifact-store {verb}" for verb in ["register", "list", "describe", "update"]),
     ]
-    + [f"artifact-store {verb}" for verb in ("remove-attribute", "rename", "delete", "import-zenml", "flavor", "flavor list")],
+    + [
+        f"artifact-store {verb}"
+        for verb in (
+            "remove-attribute",
+            "rename",
+            "delete",
+            "import-zenml",
+            "flavor",
+            *(f"flavor {verb}" for verb in ("list", "describe", "register", "delete")),
+        )
+    ],
 )
 def test_every_command_has_help_with_an_example(storemount: Storemount, command: str) -> None:
     text = storemount.must(*command.split(), "--help")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from storemount.errors import ExitCode, Refusal
-from storemount.stores.flavors import FLAVORS, StoreSpec, json_attribute, open_store, spec_of_uri, validate
+from storemount.stores.flavors import FLAVORS, StoreSpec, json_attribute, open_store, place_of, spec_of_uri, validate
+from storemount.stores.flavors.user import UserFlavor
+from storemount.stores.user.source import ClassSource
 
 SECRET = "very-secret-value"
 
@@ -92,6 +96,11 @@ def test_secrets_are_not_in_the_repr() -> None:
         (spec("custom", "/tmp"), "for a folder, use the flavor local"),
         (spec("custom", "sfpt://host/x"), "did you mean sftp"),
         (spec("custom", "memory://", options="nonsense"), "options is not JSON"),
+        (spec("custom", "simplecache::https://host/x"), "a mount has a cache of its own; leave it out"),
+        (spec("custom", "opendal+wbedav://x"), "OpenDAL has no service 'wbedav' here"),
+        (spec("custom", "opendal+webdav://x"), "endpoint is empty"),
+        (spec("custom", "opendal+fs://a/../b"), "empty, '.' or '..' segment"),
+        (spec("custom", "opendal+fs://a", options='{"root": ["/"]}'), "the option root is not a text"),
     ],
 )
 def test_a_wrong_description_is_one_line(wrong: StoreSpec, said: str) -> None:
@@ -105,7 +114,8 @@ def test_a_known_uri_with_a_slip_suggests_the_right_one() -> None:
 
 def test_an_engine_that_the_flavor_has_not() -> None:
     assert "no engine 'native'" in refusal(spec("local", "/tmp"), "native")
-    assert "no engine 'native'" in refusal(spec("custom", "memory://x"), "native")
+    assert "no engine 'native'; the native one opens opendal+SERVICE://" in refusal(spec("custom", "memory://x"), "native")
+    assert "no engine 'fsspec'" in refusal(spec("custom", "opendal+memory://x"), "fsspec")
     assert "auto or native or fsspec" in refusal(spec("s3", "s3://bucket"), "warp")
 
 
@@ -136,6 +146,21 @@ async def test_a_bundle_of_certificates_that_only_botocore_reads_chooses_its_eng
 def test_a_protocol_whose_package_is_missing_says_what_to_install() -> None:
     said = refusal(spec("custom", "wandb://entity/project"))
     assert "install" in said.lower()
+
+
+def test_S8_what_waits_for_one_store_is_not_taken_up_by_another_of_the_same_path() -> None:
+    own = UserFlavor("mine", ClassSource("a.B"), ("mine://",), ("host", "api_token"), ("api_token",)).flavor()
+
+    def mine(**told: str) -> str:
+        return place_of(StoreSpec("s", "mine", "mine://x", told, own))
+
+    def custom(**told: str) -> str:
+        return place_of(spec("custom", "dir://", options=json.dumps(told)))
+
+    assert len({mine(), mine(host="a"), mine(host="b"), custom(path="/a"), custom(path="/b")}) == 5
+    assert mine(host="a", api_token="old") == mine(host="a", api_token="new")
+    assert custom(path="/a", password="old") == custom(path="/a", password="new")
+    assert place_of(spec("local", "/tmp")) == place_of(spec("custom", "dir://")) == mine() == ""
 
 
 def test_json_attributes() -> None:

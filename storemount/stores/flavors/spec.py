@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -19,6 +20,9 @@ AUTO, NATIVE, FSSPEC, LOCAL, MEMORY = "auto", "native", "fsspec", "local", "memo
 
 FILE = "file:"
 """How the value of a secret attribute begins that is the path of a file which has it, where the flavor reads such files."""
+
+
+_TELLING = re.compile("secret|token|password|passwd|credential|key", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +37,16 @@ class Attribute:
 
 @dataclass(frozen=True, slots=True)
 class StoreSpec:
-    """A store as somebody described it: raw strings, JSON still text, secrets already resolved (and kept out of the repr)."""
+    """A store as somebody described it: raw strings, JSON still text, secrets already resolved (and kept out of the repr).
+
+    `own` is the flavor itself where it is one that a user registered, and so not in the table. `read_only`: nobody will write to it."""
 
     name: str
     flavor: str
     path: str
     attributes: Mapping[str, str] = field(default_factory=dict, repr=False)
+    own: Flavor | None = field(default=None, repr=False, compare=False)
+    read_only: bool = field(default=False, compare=False)
 
 
 Check = Callable[[StoreSpec], str]
@@ -51,7 +59,8 @@ Open = Callable[[StoreSpec, str, float], ArtifactStore]
 @dataclass(frozen=True, slots=True)
 class Flavor:
     """A kind of store. `schemes` are the beginnings its path may have ("" is a plain path; none at all: any protocol of fsspec).
-    `engines` are what can open it, the one that `auto` takes first."""
+    `engines` are what can open it, the one that `auto` takes first. `takes_any`: attributes
+    that are not listed are handed on as they are."""
 
     name: str
     schemes: tuple[str, ...]
@@ -60,6 +69,12 @@ class Flavor:
     summary: str
     check: Check
     open: Open
+    takes_any: bool = False
+
+
+def is_telling(name: str) -> bool:
+    """Whether a value of this name is one not to be shown."""
+    return bool(_TELLING.search(name))
 
 
 def json_attribute(spec: StoreSpec, name: str) -> dict[str, object]:
