@@ -108,6 +108,8 @@ class Namespace:
             raise NameTooLong(f"{key} is longer than the store's {self._store.traits.max_key_bytes} bytes")
         if not self._store.traits.bytes_names and any("\udc80" <= letter <= "\udcff" for letter in name):
             raise InvalidName(f"{name!r} is not UTF-8, which this store's keys must be")
+        if self._store.traits.forbidden is not None and self._store.traits.forbidden.search(name):
+            raise InvalidName(f"{name!r}: this store would keep it under another name, or not at all")
         return key
 
     # remove

@@ -34,9 +34,9 @@ from storemount.errors import (
 )
 from storemount.stores.azureanswers import Answer, artifact_of, headers, made, pin, row, tag
 from storemount.stores.azureerrors import named
-from storemount.stores.azurenames import FOLDER, is_holdable, refuse_unholdable, says_folder, stub
+from storemount.stores.azurenames import FOLDER, is_holdable, refuse_unholdable, says_folder, stub, traits
 from storemount.stores.azuresettings import AzureSettings
-from storemount.stores.base import Artifact, Child, Source, Traits
+from storemount.stores.base import Artifact, Child, Source
 from storemount.stores.bridge import AsyncioThread
 from storemount.stores.budget import ByteBudget
 from storemount.stores.conditions import Condition
@@ -59,7 +59,7 @@ class AzureStore(FlatStore):
 
     def __init__(self, settings: AzureSettings, *, deadline: float, uploads: ByteBudget | None = None) -> None:
         self.uri = settings.uri
-        self.traits = Traits(engine="fsspec", conditional=True, max_key_bytes=1024 - len(settings.root.encode()))
+        self.traits = traits("fsspec", settings.root)
         self._settings = settings
         self._deadline = deadline
         self._asyncio = AsyncioThread("azure-requests")

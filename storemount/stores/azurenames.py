@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping
 
 from storemount.errors import InvalidName
+from storemount.stores.base import Traits
 
 FOLDER = {"hdi_isfolder": "true"}
 """The metadata of a blob that stands for a directory; some tools write the name with a capital."""
@@ -22,12 +23,19 @@ MOST_SEGMENTS = 254
 # https://learn.microsoft.com/rest/api/storageservices/naming-and-referencing-containers--blobs--and-metadata: control characters and the
 # code points beside the characters are not allowed; a dot at the end of a segment, or a segment of dots, does not survive the way to the
 # service, and a backslash becomes a slash.
-_CANNOT = re.compile(r"[\x00-\x1f\x7f-\x9f\\\ud800-\udfff\ufffe\uffff]|\.(?:/|$)")
+FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\\\ud800-\udfff\ufffe\uffff]|\.$")
+"""What is found in a segment that Azure cannot hold."""
+
+
+def traits(engine: str, root: str) -> Traits:
+    """What a store at this root can do; either engine checks conditions with the write."""
+    return Traits(engine=engine, conditional=True, forbidden=FORBIDDEN, max_key_bytes=1024 - len(root.encode()))
 
 
 def is_holdable(key: str) -> bool:
     """Whether Azure keeps this key under this very name."""
-    return _CANNOT.search(key) is None and key.count("/") < MOST_SEGMENTS
+    segments = key.split("/")
+    return len(segments) <= MOST_SEGMENTS and not any(map(FORBIDDEN.search, segments))
 
 
 def refuse_unholdable(key: str) -> None:

@@ -15,9 +15,9 @@ import opendal
 from storemount.errors import Invalid
 from storemount.stores.azure import AzureStore
 from storemount.stores.azureerrors import azure_error
-from storemount.stores.azurenames import is_holdable, says_folder
+from storemount.stores.azurenames import is_holdable, says_folder, traits
 from storemount.stores.azuresettings import AzureSettings
-from storemount.stores.base import Artifact, ArtifactStore, Source, Traits
+from storemount.stores.base import Artifact, ArtifactStore, Source
 from storemount.stores.budget import ByteBudget
 from storemount.stores.metadata import user_metadata
 from storemount.stores.native_errors import Answers
@@ -40,7 +40,7 @@ class AzureService:
 
     def __init__(self, settings: AzureSettings) -> None:
         self.uri = settings.uri
-        self.traits = Traits(engine="native", conditional=True, max_key_bytes=1024 - len(settings.root.encode()))
+        self.traits = traits("native", settings.root)
         self._settings = settings
 
     def operator(self) -> opendal.Operator:

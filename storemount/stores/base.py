@@ -13,6 +13,7 @@ Invariants:
 
 from __future__ import annotations
 
+import re
 import stat
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
@@ -75,8 +76,8 @@ class Traits:
     it); otherwise we look just before the step that publishes, and a change in between goes unseen. `rename`: has the `rename` verb,
     atomic for files and directories. `modes`: keeps st_mode (and so symbolic links), and has the `annotate` verb. `local_files`:
     `open_local` gives a descriptor for a version. `max_key_bytes`: longest key, in UTF-8 bytes. `bytes_names`: names that are not UTF-8
-    can be held. `lazy`: what a write left is durable only after `sync`. `real_directories`: a directory exists by itself, and does not
-    need a marker to survive its last file.
+    can be held. `forbidden`: what is found in names that cannot be a segment of a key here. `lazy`: what a write left is durable only after
+    `sync`. `real_directories`: a directory exists by itself, and does not need a marker to survive its last file.
     """
 
     engine: str
@@ -86,6 +87,7 @@ class Traits:
     local_files: bool = False
     real_directories: bool = False
     bytes_names: bool = False
+    forbidden: re.Pattern[str] | None = None
     lazy: bool = False
     max_key_bytes: int = 1024
 

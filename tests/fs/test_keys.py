@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import trio
 from trio.testing import MockClock
 
+from storemount.stores.azurenames import FORBIDDEN
 from tests.support.bare import MAKERS, BareMount, bare_mount, fails, faultless, objects, put_object
 from tests.support.faulty import FaultyStore
 
@@ -74,6 +76,21 @@ async def test_S2_a_name_that_is_not_utf8_is_refused_where_keys_must_be(clock: M
     async with bare_mount(store, staging) as m:
         with fails(errno.EILSEQ):
             await m.create(os.fsdecode(b"caf\xe9"))
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+@pytest.mark.parametrize("name", ["dot.", "...", "back\\slash", "tab\t"])
+async def test_S2_a_name_that_the_store_would_change_is_refused(
+    clock: MockClock, store: FaultyStore, staging: Path, make: Callable[[BareMount, str], Awaitable[object]], name: str
+) -> None:
+    """As Azure would: at once, and not when it is uploaded."""
+    await put_object(store, "s", b"s", staging)
+    store.traits = replace(store.traits, forbidden=FORBIDDEN)
+    async with bare_mount(store, staging) as m:
+        with fails(errno.EILSEQ):
+            await make(m, name)
+        await make(m, "a.name that is.fine")
+        await m.settle()
 
 
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)

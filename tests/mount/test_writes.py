@@ -312,6 +312,7 @@ def test_S5_many_small_files(root: Path, subject: Subject) -> None:
     assert all((root / f"{number}").read_bytes() == b"content of %d" % number for number in range(count))
 
 
+@pytest.mark.subjects(*KINDS)
 def test_S15_many_files_open_at_once(root: Path) -> None:
     """The daemon serves more of them than a process may have open by default (1024)."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -300,6 +300,14 @@ async def test_S3_every_failure_has_its_name(
 
 
 @engines
+async def test_too_many_requests_is_no_matter_of_credentials(engine: str, source: SourceMaker) -> None:
+    """As documented: rateLimitExceeded comes with 429, and with 403 too."""
+    told = {"error": {"code": 403, "message": "Too fast", "errors": [{"reason": "rateLimitExceeded", "message": "Too fast"}]}}
+    treatment = answer("403 Forbidden", json.dumps(told).encode())
+    assert type(await fails(treatment, "read", source, engine)) is Unavailable
+
+
+@engines
 @pytest.mark.parametrize("verb", ["check", "stat", "list", "read", "write", "copy"])
 async def test_an_answer_that_is_none_is_corrupt(engine: str, verb: str, source: SourceMaker) -> None:
     assert type(await fails(answer("200 OK", b"<html>hello</html>"), verb, source, engine)) is Corrupt

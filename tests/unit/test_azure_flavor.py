@@ -34,6 +34,7 @@ def settings(path: str = "abfs://box", environ: dict[str, str] | None = None, **
         (AT_ACCOUNT + "/", AT_ACCOUNT),
         ("abfss://box@acct.dfs.core.windows.net", "abfss://box@acct.dfs.core.windows.net"),
         ("az://$web", "az://$web"),
+        ("az://box/mail@home", "az://box/mail@home"),
     ],
 )
 def test_a_uri_stands_for_a_container(uri: str, path: str) -> None:
@@ -65,6 +66,7 @@ def test_credentials_of_azure_are_secret() -> None:
         (spec("/tmp"), "begins with abfs:// or az:// or abfss://"),
         (spec(f"abfs://user:{KEY}@host/x"), "names no container"),
         (spec("abfs://box@host/x"), "not the host of a storage account"),
+        (spec("abfs://box@/x"), "not the host of a storage account"),
         (spec(account="acct"), "or account_name?"),
         (spec(account_name="My_Account"), "3 to 24"),
         (spec(AT_ACCOUNT, account_name="other"), "several accounts (acct, other)"),

@@ -37,7 +37,7 @@ def _check(spec: StoreSpec) -> str:
     if not _CONTAINER.fullmatch(place.container):
         # Not repeated: what stands before an @ elsewhere is a password.
         raise refusal(spec, f"the URI names no container (3 to 63 of a-z, 0-9 and single hyphens); {_FORM}")
-    if "@" in whole and not re.fullmatch(r"[a-z0-9]{3,24}\.(dfs|blob)\.[a-z0-9.-]+", place.host):
+    if "@" in whole.split("/")[2] and not re.fullmatch(r"[a-z0-9]{3,24}\.(dfs|blob)\.[a-z0-9.-]+", place.host):
         raise refusal(spec, f"what follows the @ is not the host of a storage account; {_FORM}, and give another server as the endpoint")
     _check_credentials(spec)
     _check_account(spec, place)
