@@ -196,12 +196,12 @@ class GcsStore(FlatStore):
             while True:
                 told = (await self._ask(artifact.key, "POST", target, data=b"", parameters=asked)).json(key)
                 if told.get("done"):
-                    return _artifact(key, told["resource"])
+                    return _artifact(key, told.get("resource", {}))
+                if not (token := told.get("rewriteToken")):
+                    raise Corrupt(f"{key}: a copy that is not done names no next step")
                 # A copy to another class or place goes in steps, each within its own deadline.
-                asked["rewriteToken"] = told["rewriteToken"]
-        except (NotFound, KeyError) as error:
-            if isinstance(error, KeyError):
-                raise Corrupt(f"{key}: the answer to a copy lacks {error}") from error
+                asked["rewriteToken"] = str(token)
+        except NotFound as error:
             raise Changed(artifact.key) from error
 
     async def delete(self, keys: Sequence[str]) -> None:

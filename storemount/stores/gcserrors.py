@@ -79,6 +79,8 @@ def translate(error: Exception, what: str) -> StoreMountError:
         ((aiohttp.ClientPayloadError, aiohttp.http_exceptions.HttpProcessingError, ValueError), Corrupt),
         ((aiohttp.ClientResponseError,), Corrupt),
     ]
+    if isinstance(error, auth.GoogleAuthError) and error.retryable and not isinstance(error, auth.TransportError):
+        return Unavailable(f"{what}: the token server fails: {error}")
     kind = next((kind for types, kind in kinds if isinstance(error, types)), Unavailable)
     return kind(f"{what}: {' '.join(str(error).split()) or type(error).__name__}")
 

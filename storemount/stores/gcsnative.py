@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import opendal
 
-from storemount.errors import Corrupt
+from storemount.errors import Corrupt, StoreMountError
 from storemount.stores.base import Artifact, ArtifactStore, Source, Traits
 from storemount.stores.budget import ByteBudget
 from storemount.stores.gcs import GcsStore
@@ -30,10 +30,16 @@ if TYPE_CHECKING:
     from opendal.types import Metadata
 
 
+def _failure(what: str, told: str, status: int) -> StoreMountError:
+    """The failure for an error document as OpenDAL prints it."""
+    message = re.match(r'message: "([^"]*)"', told)
+    return gcs_error(what, " ".join([message[1] if message else "", *re.findall(r'reason: "(\w+)"', told)]).strip(), status)
+
+
 class GcsService:
     """A `Service`: one bucket, or a prefix of it. `deadline` in seconds bounds the fetching of a token, too."""
 
-    answers = Answers(re.compile(r'GcsError { code: \d+, message: "([^"]*)"'), "ListObjects", gcs_error)
+    answers = Answers(re.compile(r"GcsError { code: \d+, (message: .*?\]) }"), "ListObjects", _failure)
     lists = True
     marks = True
     stubs = False

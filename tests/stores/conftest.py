@@ -202,6 +202,10 @@ def azure_store(server: AzureServer, path: str, engine: str, *, deadline: float 
 
 @pytest.fixture(scope="session")
 def google_server() -> Iterator[GcsServer]:
+    """The server of `tests.support.gcs_server`, or the one whose URL is in STOREMOUNT_TEST_GCS (such as a fake-gcs-server)."""
+    if named := os.environ.get("STOREMOUNT_TEST_GCS"):
+        yield GcsServer(named)
+        return
     with gcs_server() as server:
         yield server
 

@@ -13,6 +13,7 @@ import pytest
 import trio
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from google.auth.exceptions import RefreshError, TransportError
 
 from storemount.errors import (
     AlreadyExists,
@@ -31,6 +32,7 @@ from storemount.stores import gcs as gcs_module
 from storemount.stores.base import EMPTY, Artifact, ArtifactStore, Source
 from storemount.stores.flavors import StoreSpec, open_store
 from storemount.stores.gcsbatch import batch_body, outcomes
+from storemount.stores.gcserrors import translate
 from storemount.stores.parts import read_part
 from tests.stores.conftest import GCS, SourceMaker, Subject, gcs_store
 from tests.support.faults import Treatment, answer, faulty_server, garbage, refused_address, reset, response, scripted, silence
@@ -301,6 +303,14 @@ async def test_S3_every_failure_has_its_name(
 
 
 @engines
+async def test_too_many_requests_is_no_matter_of_credentials(engine: str, source: SourceMaker) -> None:
+    """As documented: rateLimitExceeded comes with 429, and with 403 too."""
+    told = {"error": {"code": 403, "message": "Too fast", "errors": [{"reason": "rateLimitExceeded", "message": "Too fast"}]}}
+    treatment = answer("403 Forbidden", json.dumps(told).encode())
+    assert type(await fails(treatment, "read", source, engine)) is Unavailable
+
+
+@engines
 @pytest.mark.parametrize("verb", ["check", "stat", "list", "read", "write", "copy"])
 async def test_an_answer_that_is_none_is_corrupt(engine: str, verb: str, source: SourceMaker) -> None:
     assert type(await fails(answer("200 OK", b"<html>hello</html>"), verb, source, engine)) is Corrupt
@@ -422,6 +432,23 @@ async def test_an_access_token_by_itself_is_taken_until_it_ends(engine: str, goo
     assert (script.given, set(script.seen)) == (0, {"ya29.1"})
     assert isinstance(caught.value, Expired) or engine == "native"
     assert "ya29" not in str(caught.value)
+
+
+async def test_credentials_that_google_refuses_are_denied(key: str) -> None:
+    treatment = _whole(lambda head: response("400 Bad Request", json.dumps({"error": "invalid_grant"}).encode()))
+    with faulty_server(treatment) as endpoint:
+        spec = StoreSpec("test", "gcp", "gs://bucket", {"endpoint": endpoint, "token": account(endpoint, key)})
+        store = open_store(spec, deadline=5.0)
+        with pytest.raises(Denied):
+            await store.check()
+        await store.aclose()
+
+
+def test_a_token_server_that_fails_says_nothing_of_the_credentials() -> None:
+    """google-auth tries for seconds before it says so; here only what it says."""
+    assert type(translate(RefreshError("internal_failure", retryable=True), "x")) is Unavailable
+    assert type(translate(RefreshError("invalid_grant"), "x")) is Denied
+    assert type(translate(TransportError("no route"), "x")) is Unreachable
 
 
 async def test_no_credentials_anywhere_is_denied(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

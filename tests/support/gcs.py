@@ -116,8 +116,13 @@ class GcsBucket:
         return set(self.list(prefix))
 
     def uploads(self) -> list[str]:
-        """Keys of the uploads that nobody finished or cancelled."""
-        return list(json.loads(self._ask("GET", f"/unfinished/{self.name}")))
+        """Keys of the uploads that nobody finished or cancelled, where the server tells; Google's own does not."""
+        try:
+            return list(json.loads(self._ask("GET", f"/unfinished/{self.name}")))
+        except HTTPError as error:
+            if error.code == 404:
+                return []
+            raise
 
     def close(self) -> None:
         pass
