@@ -119,7 +119,8 @@ class DiskVolume:
         if old is not None and not stat.S_ISREG(old.st_mode):
             return Draft(os.open(path, os.O_RDWR if access.reads else os.O_WRONLY), None)
         folder = os.path.dirname(path) or "."
-        os.stat(folder)
+        if not os.path.isdir(folder):
+            raise os_error(NotFound(folder), path)
         if not os.access(folder, os.W_OK | os.X_OK) or (old is not None and not os.access(path, os.W_OK)):
             raise os_error(Denied(f"{folder} may not be written to"), path)
         fd = stage()

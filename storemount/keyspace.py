@@ -134,7 +134,7 @@ class Keyspace:
         empty = True
         async with aclosing(self.store.list(_prefix(key))) as rows:
             async for page in rows:
-                empty = empty and not page
+                empty = empty and not any(row.name for row in page)
                 yield await self._entries(key, page)
         if empty and key and (await self.found(key))[1].artifact is not None:
             raise NotADirectory(key)

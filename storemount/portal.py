@@ -17,7 +17,6 @@ import threading
 import weakref
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
 from functools import partial
 from typing import Generic, ParamSpec, TypeAlias, TypeVar
 
@@ -49,16 +48,14 @@ class Portal:
         run = self._running()
         if run.is_here():
             raise RuntimeError("a call from the portal's own thread would wait for itself")
-        call = _Call(partial(function, *args, **kwargs), run.token)
-        run.begin(call)
-        return call.result()
+        return _Call(partial(function, *args, **kwargs), run).result()
 
     def let_go(self, function: Callable[[], Awaitable[object]]) -> None:
         """Have `function` awaited, and do not wait for it: for what is cleared away while something is collected as garbage, which can
         happen in any thread, and at any time."""
         run = self._run
         if run is not None:
-            run.begin(_Call(function, run.token))
+            run.begin(_Call(function, run))
 
     def at_end(self, clear: Clear) -> None:
         """Have `clear` awaited when the run ends. Called in the run, by whoever opens something there."""
@@ -105,20 +102,23 @@ class _Run:
         return threading.current_thread() is self._thread
 
     def begin(self, call: _Call[R]) -> None:
-        try:
-            self.token.run_sync_soon(self._start, call)
-        except trio.RunFinishedError:
-            call.fail()
+        self.soon(call.start, call.fail)
 
-    def _start(self, call: _Call[R]) -> None:
+    def soon(self, step: Callable[[], object], otherwise: Callable[[], object]) -> None:
+        """Have `step` done in the run, or, where that has ended, `otherwise` here."""
+        try:
+            self.token.run_sync_soon(step)
+        except trio.RunFinishedError:
+            otherwise()
+
+    def nurse(self, call: _Call[R]) -> None:
         if self._over.is_set():
             call.fail()
         else:
             self._nursery.start_soon(call.run)
 
     def end(self) -> None:
-        with suppress(trio.RunFinishedError):
-            self.token.run_sync_soon(self._over.set)
+        self.soon(self._over.set, lambda: None)
         self._thread.join()
 
 
@@ -134,13 +134,28 @@ async def _serve(started: Future[tuple[trio.lowlevel.TrioToken, trio.Nursery, tr
 
 
 class _Call(Generic[R]):
-    """One coroutine: run in the portal's thread, waited for in another."""
+    """One coroutine: begun and waited for in one thread, run in the portal's."""
 
-    def __init__(self, function: Callable[[], Awaitable[R]], home: trio.lowlevel.TrioToken) -> None:
+    def __init__(self, function: Callable[[], Awaitable[R]], home: _Run) -> None:
         self._function = function
         self._home = home
+        self._begun = False
         self._scope = trio.CancelScope()
         self._done: Future[Outcome[R]] = Future()
+
+    def result(self) -> R:
+        try:
+            self._home.begin(self)
+            ended = self._done.result()
+        except BaseException:
+            self._home.soon(self._give_up, self.fail)
+            self._done.result()
+            raise
+        return ended.unwrap()
+
+    def start(self) -> None:
+        self._begun = True
+        self._home.nurse(self)
 
     async def run(self) -> None:
         ended: Outcome[R] = _never()
@@ -154,18 +169,16 @@ class _Call(Generic[R]):
             self._done.set_result(ended)
 
     def fail(self) -> None:
-        """It will not be run."""
-        self._done.set_result(_never())
+        """It will not be run, or has been."""
+        if not self._done.done():
+            self._done.set_result(_never())
 
-    def result(self) -> R:
-        try:
-            ended = self._done.result()
-        except BaseException:
-            with suppress(trio.RunFinishedError):
-                self._home.run_sync_soon(self._scope.cancel)
-            self._done.result()
-            raise
-        return ended.unwrap()
+    def _give_up(self) -> None:
+        """The caller was interrupted, maybe before it could begin this."""
+        if self._begun:
+            self._scope.cancel()
+        else:
+            self.fail()
 
 
 def _never() -> Error:

@@ -51,9 +51,10 @@ class Locator(Protocol):
 class Session:
     """Of one process. `places` have the registry; `environ` answers its references. `deadline` in seconds bounds each request (S14)."""
 
-    def __init__(self, places: Places, environ: Mapping[str, str], *, deadline: float = 20.0) -> None:
+    def __init__(self, places: Places, environ: Mapping[str, str], *, engine: str = AUTO, deadline: float = 20.0) -> None:
         self._registry = Registry(places, environ=environ, reserved=())
         self._environ = environ
+        self._engine = engine
         self._deadline = deadline
         self._portal = Portal("storemount-fileio")
         self._disk = DiskVolume()
@@ -112,7 +113,7 @@ class Session:
     def _volume(self, spec: StoreSpec) -> Volume:
         if spec.flavor == LOCAL:
             return DiskVolume(spec.path)
-        return StoreVolume(_root(spec), partial(_opened, spec, self._deadline), self._portal)
+        return StoreVolume(_root(spec), partial(_opened, spec, self._engine, self._deadline), self._portal)
 
 
 class OpenStore:
@@ -136,9 +137,9 @@ class OpenStore:
             raise os_error(Forbidden(f"it leads out of the store {self.uri}"), path) from error
 
 
-def _opened(spec: StoreSpec, deadline: float, forked: bool) -> ArtifactStore:
+def _opened(spec: StoreSpec, engine: str, deadline: float, forked: bool) -> ArtifactStore:
     """The native engine's threads do not come along into the child of a fork, and it cannot start new ones there."""
-    engine = FSSPEC if forked and FSSPEC in FLAVORS[spec.flavor].engines else AUTO
+    engine = FSSPEC if forked and FSSPEC in FLAVORS[spec.flavor].engines else engine
     return Deadlined(open_store(spec, engine=engine, deadline=deadline), deadline)
 
 

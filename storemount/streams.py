@@ -148,7 +148,7 @@ class StagedStream(io.FileIO):
     def __del__(self) -> None:
         if not self.closed:
             drop(self)
-        super().__del__()
+            self.close()
 
 
 class StagedWriter(io.BufferedWriter):
@@ -161,7 +161,7 @@ class StagedWriter(io.BufferedWriter):
     def __del__(self) -> None:
         if not self.closed:
             drop(self.raw)
-        super().__del__()
+            self.close()
 
 
 class StagedRandom(io.BufferedRandom):
@@ -174,7 +174,7 @@ class StagedRandom(io.BufferedRandom):
     def __del__(self) -> None:
         if not self.closed:
             drop(self.raw)
-        super().__del__()
+            self.close()
 
 
 class StagedText(io.TextIOWrapper):
@@ -191,7 +191,7 @@ class StagedText(io.TextIOWrapper):
     def __del__(self) -> None:
         if not self._raw.closed:
             drop(self._raw)
-        super().__del__()
+            self.close()
 
 
 def _judge(raw: object, kind: type[BaseException] | None) -> None:
