@@ -16,8 +16,8 @@ from storemount import fileio
 from storemount.config import Places, environment
 from storemount.errors import EXDEV, Invalid, NotADirectory, NotEmpty, os_error
 from storemount.fileio import convert_to_str
-from storemount.spelling import FILE, PathType, Spelling, joined
-from storemount.stores.uri import scheme_of
+from storemount.spelling import PathType, Spelling, joined
+from storemount.stores.uri import FILE, scheme_of
 
 __all__ = [
     "convert_to_str",

@@ -56,8 +56,9 @@ class Keyspace:
     # looking
 
     async def look(self, key: str) -> Child | None:
-        """What has this very key; None when the store says that nothing has."""
+        """What has this very key; None when the store says that nothing has. The root is there when the store says that it is."""
         if not key:
+            await self.store.check()
             return Child("", None)
         if not _shown(key):
             return None
@@ -190,10 +191,11 @@ class Keyspace:
     async def make_directories(self, key: str) -> None:
         """The directory and those above it, as far as they are missing."""
         missing: list[str] = []
-        while (child := await self.look(key)) is None:
+        child: Child | None = None
+        while key and (child := await self.look(key)) is None:
             missing.append(key)
             key = parent_of(key)
-        if child.artifact is not None and (await self.found(key))[1].artifact is not None:
+        if child is not None and child.artifact is not None and (await self.found(key))[1].artifact is not None:
             raise NotADirectory(key) if missing else AlreadyExists(key)
         for each in missing:
             self._check_name(each)

@@ -16,10 +16,9 @@ from storemount.control import ask, socket_path
 from storemount.errors import ExitCode, Forbidden, Refusal
 from storemount.keys import key_below
 from storemount.mountinfo import mounts
-from storemount.stores.uri import scheme_of
+from storemount.stores.uri import FILE, scheme_of
 
 ATTRIBUTE = "user.storemount.uri"
-FILE = "file://"
 
 
 def mount_of(given: str) -> tuple[str, str]:

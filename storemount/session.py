@@ -1,10 +1,9 @@
 """Session: from a path or a URI that a program names to the volume that has it.
 
-What it is: which registered store a URI lies below, its bounds, and the stores that this process has open.
-What it is not: what is done there (`fileapi`), or the registry (`registry`).
+What it is: the bounds of stores, and the stores that this process has open.
+What it is not: what is done there (`fileapi`), or the search for a root (`roots`).
 Invariants:
-- A URI belongs to the registered store with the longest root that it lies below: the root itself, or the root and a slash. ".." is
-  resolved first, and may not lead out of the store that the URI names.
+- A URI belongs to the registered store whose root it lies below once ".." is resolved, which may not lead out of the store that it names.
 - A URI of no registered store is opened with its bucket (or host) as the root and with the credentials that the environment offers.
 - Each store is opened once, however many threads ask; all of them live in one portal.
 """
@@ -12,26 +11,25 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from storemount.config import Places, private_folder
 from storemount.diskvolume import DiskVolume
-from storemount.entry import REFERENCE, Entry, Level
+from storemount.entry import Level
 from storemount.errors import ExitCode, Forbidden, Refusal, os_error
 from storemount.keys import key_below
 from storemount.portal import Portal
 from storemount.registry import Registry
+from storemount.roots import LOCAL, Roots, is_below, lead
 from storemount.stores.base import ArtifactStore
 from storemount.stores.deadline import Deadlined
 from storemount.stores.flavors import AUTO, FLAVORS, FSSPEC, StoreSpec, open_store, spec_of_uri
 from storemount.stores.uri import scheme_of
 from storemount.storevolume import StoreVolume
 from storemount.volume import Volume
-
-LOCAL = "local"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +51,7 @@ class Session:
 
     def __init__(self, places: Places, environ: Mapping[str, str], *, engine: str = AUTO, deadline: float = 20.0) -> None:
         self._registry = Registry(places, environ=environ, reserved=())
-        self._environ = environ
+        self._roots = Roots(self._registry, places, environ)
         self._engine = engine
         self._deadline = deadline
         self._portal = Portal("storemount-fileio")
@@ -67,17 +65,17 @@ class Session:
         if not scheme:
             return Target(self._disk, path)
         uri = scheme + path[len(scheme) :]
-        named = self._registered(uri)
-        root = _lead(named.path) if named is not None else _authority(uri)
+        named = self._roots.of(uri)
+        root = lead(named.path) if named is not None else _authority(uri)
         try:
             key = key_below(uri[len(root) :])
         except Forbidden as error:
             raise os_error(Forbidden(f"it leads out of {root}"), path) from error
         plain = root + key
-        inner = self._registered(plain)
+        inner = self._roots.of(plain)
         if inner is None:
             return Target(self._shared(spec_of_uri(root)), key)
-        return Target(self._shared(self._registry.spec(inner.name)), plain[len(_lead(inner.path)) :])
+        return Target(self._shared(self._roots.spec(inner)), plain[len(lead(inner.path)) :])
 
     def open(self, name_or_uri: str) -> OpenStore:
         """A store by itself, with connections of its own. Raises Refusal when there is none of this name."""
@@ -92,19 +90,6 @@ class Session:
         for volume in volumes.values():
             volume.close()
         self._portal.close()
-
-    def _registered(self, uri: str) -> Entry | None:
-        """The store whose root `uri` lies below, the longest root first; of equal ones the first by name."""
-        entries = [entry for entry in map(self._with_path, self._registry.entries().values()) if entry is not None]
-        below = [entry for entry in entries if entry.flavor != LOCAL and _is_below(uri, entry.path)]
-        return max(below, key=lambda entry: len(entry.path), default=None)
-
-    def _with_path(self, entry: Entry) -> Entry | None:
-        """`entry` with its root looked up; None where its variable is not set here, which matters only to who asks for this store."""
-        if not entry.path.startswith(REFERENCE):
-            return entry
-        path = self._environ.get(entry.path.removeprefix(REFERENCE))
-        return replace(entry, path=path.rstrip("/")) if path else None
 
     def _shared(self, spec: StoreSpec) -> Volume:
         # No lock, which a fork could take along locked: a volume costs nothing until it is asked, and the first one stays.
@@ -128,9 +113,9 @@ class OpenStore:
         relative = path
         if scheme_of(path) or path.startswith("/"):
             uri = scheme_of(path) + path[len(scheme_of(path)) :]
-            if not _is_below(uri, self.uri):
+            if not is_below(uri, self.uri):
                 raise os_error(Forbidden(f"it is outside of the store {self.uri}"), path)
-            relative = uri[len(_lead(self.uri)) :]
+            relative = uri[len(lead(self.uri)) :]
         try:
             return Target(self.volume, key_below(relative))
         except Forbidden as error:
@@ -157,12 +142,3 @@ def _authority(uri: str) -> str:
         return scheme
     bucket, slash, _ = uri[len(scheme) :].partition("/")
     return f"{scheme}{bucket}/" if bucket or slash else scheme
-
-
-def _lead(root: str) -> str:
-    """What stands before the key in every URI below this root."""
-    return root if root.endswith("/") else root + "/"
-
-
-def _is_below(uri: str, root: str) -> bool:
-    return uri == root or uri.startswith(_lead(root))

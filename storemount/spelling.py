@@ -12,12 +12,10 @@ from dataclasses import dataclass
 from typing import TypeAlias
 from urllib.parse import quote, unquote
 
-from storemount.stores.uri import scheme_of
+from storemount.stores.uri import FILE, scheme_of
 
 PathType: TypeAlias = "str | bytes | os.PathLike[str] | os.PathLike[bytes]"
 """What every function of the file API takes."""
-
-FILE = "file://"
 
 
 @dataclass(frozen=True, slots=True)

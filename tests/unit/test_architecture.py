@@ -27,7 +27,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("entry", "cache.*", "draining", "mounted", "spelling", "streams", "writeback.room"),
     ("registry", "writeback.staging", "patterns", "diskvolume"),
     ("tree",),
-    ("keyspace", "writeback.change", "xattrs", "neighbours", "replies", "readers"),
+    ("keyspace", "roots", "writeback.change", "xattrs", "neighbours", "replies", "readers"),
     ("storevolume", "writeback.order", "writeback.record"),
     ("session", "writeback.journal"),
     ("writeback.worker", "writeback.durability", "catalog", "application", "conflicts", "recovery"),
