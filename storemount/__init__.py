@@ -7,8 +7,9 @@ What it is not: any of the work; each function imports what it needs, so that th
 
 from __future__ import annotations
 
+import importlib
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from storemount.fileapi import Store
@@ -40,3 +41,10 @@ def local_path(uri: str) -> str:
     from storemount.mounted import path_of
 
     return path_of(uri, Places.of(environment()))
+
+
+def __getattr__(name: str) -> Any:
+    """`storemount.fileio` and `storemount.io_utils` are there without an import of their own."""
+    if name in ("fileio", "io_utils"):
+        return importlib.import_module(f"storemount.{name}")
+    raise AttributeError(f"module 'storemount' has no attribute {name!r}")

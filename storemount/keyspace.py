@@ -16,6 +16,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import aclosing
 
+import trio
+
 from storemount.config import MIB
 from storemount.errors import (
     AlreadyExists,
@@ -33,6 +35,7 @@ from storemount.errors import (
 from storemount.keys import key_below, parent_of
 from storemount.stores.base import EMPTY, Artifact, ArtifactStore, Child, Source, is_partial
 from storemount.stores.parallel import for_each
+from storemount.stores.parts import ranges, read_part
 from storemount.stores.relocation import Relocation
 from storemount.tree import mappable
 from storemount.volume import Entry
@@ -179,7 +182,26 @@ class Keyspace:
         return key, None
 
     async def publish(self, key: str, source: Source, *, over: Artifact | None = None, absent: bool = False) -> None:
-        await self.store.write(key, source, over=over, absent=absent)
+        """Have the file there, on at most one condition. Raises Changed, AlreadyExists.
+
+        When the answer to a write is lost, the client tries again and meets what it wrote: over an old version that is no failure. Who
+        wants to be the first (`absent`) cannot know whose it is, and is told that it is there.
+        """
+        try:
+            await self.store.write(key, source, over=over, absent=absent)
+        except Changed:
+            if over is None or not await self._holds(key, source):
+                raise
+
+    async def _holds(self, key: str, source: Source) -> bool:
+        """Whether these very bytes are what is there."""
+        found = await self.look(key)
+        if found is None or found.artifact is None or found.artifact.size != source.size:
+            return False
+        for _, start, stop in ranges(source.size, PIECE * PIECES):
+            if await self.read(found.artifact, start, stop) != await trio.to_thread.run_sync(read_part, source, start, stop):
+                return False
+        return True
 
     async def make_directory(self, key: str) -> None:
         if await self.look(key) is not None:

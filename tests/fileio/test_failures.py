@@ -12,7 +12,7 @@ from storemount.entry import Entry, Level
 from storemount.fileapi import FileApi
 from storemount.registry import Registry
 from storemount.session import Session
-from tests.support.servers import guarded_moto_server, moto_server
+from tests.support.servers import S3Server, guarded_moto_server, moto_server
 
 SECRET = "not-to-be-seen"
 
@@ -57,9 +57,8 @@ def test_S14_a_dead_store(files: Callable[..., FileApi]) -> None:
         refused(api, OSError, asked=2)
 
 
-def test_S3_a_missing_bucket(files: Callable[..., FileApi]) -> None:
-    with moto_server() as server:
-        refused(files(**server.attributes()), OSError)
+def test_S3_a_missing_bucket(files: Callable[..., FileApi], s3_server: S3Server) -> None:
+    refused(files(**s3_server.attributes()), OSError)
 
 
 def test_wrong_credentials(files: Callable[..., FileApi]) -> None:

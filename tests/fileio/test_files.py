@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import io
 import mmap
 import os
@@ -102,7 +101,6 @@ def test_S6_nothing_is_published_when_it_is_never_closed(where: Where, mode: str
     file.write(b"half" if "b" in mode else "half")
     with pytest.warns(ResourceWarning, match="was not closed, and so not written"):
         del file
-        gc.collect()
     assert where.tree() == {}
 
 

@@ -181,6 +181,6 @@ def test_S6_a_process_ends_cleanly_and_publishes_only_what_it_closed(
 
 
 def test_the_registry_is_found_where_the_user_has_it(registered: object, storemount: Storemount, tmp_path: Path) -> None:
-    program = "import storemount; s = storemount.open_store('part'); s.makedirs('p'); print(s.path, s.isdir('p'))"
+    program = "import storemount; s = storemount.open_store('part'); s.makedirs('p'); print(s.path, storemount.fileio.isdir(s.path + '/p'))"
     done = subprocess.run([sys.executable, "-c", program], env=storemount.environment, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr, done.stdout) == (0, "", "s3://file-api/a True\n")

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from storemount.errors import Forbidden, NotADirectory, NotFound, TooManyLinks
+from storemount.errors import AlreadyExists, Changed, Forbidden, NotADirectory, NotFound, TooManyLinks
 from storemount.keys import key_below
 from storemount.keyspace import Keyspace
+from storemount.stores.base import Artifact, Source
 from storemount.stores.local import LocalStore
 from storemount.stores.memory import MemoryStore
 from storemount.volume import Entry
@@ -84,3 +85,26 @@ async def test_what_cannot_be_mapped_has_no_size() -> None:
     assert await space.look("d//hidden") is None
     with pytest.raises(NotFound):
         await space.remove("d/../up")
+
+
+class LosesAnswers(MemoryStore):
+    """Each write is tried again by the client library, as its first answer was lost."""
+
+    async def write(self, key: str, source: Source, *, over: Artifact | None = None, absent: bool = False) -> Artifact:
+        await super().write(key, source, over=over, absent=absent)
+        return await super().write(key, source, over=over, absent=absent)
+
+
+async def test_S9_a_lost_answer_is_not_a_conflict(tmp_path: Path) -> None:
+    store = LosesAnswers()
+    old = store._put("t", b"old")
+    source = Source(os.fspath(tmp_path / "new"), 3)
+    (tmp_path / "new").write_bytes(b"new")
+    space = Keyspace(store)
+    await space.publish("t", source, over=old)
+    assert store._objects["t"][1] == b"new"
+    with pytest.raises(AlreadyExists):
+        await space.publish("u", source, absent=True)
+    store._put("t", b"abc")
+    with pytest.raises(Changed):
+        await space.publish("t", source, over=old)
