@@ -12,7 +12,7 @@ import pytest
 import storemount
 from storemount import fileio, io_utils
 from storemount.errors import Refusal
-from tests.fileio.conftest import KINDS, STORES, Where, place
+from tests.fileio.conftest import place
 from tests.support.servers import BucketClient
 
 FAST = ["disk", "memory", "s3-native", "mount-local"]
@@ -168,4 +168,3 @@ def test_an_open_store_of_the_process() -> None:
 def test_every_function_of_the_abstraction_is_there() -> None:
     words = "open copy exists glob isdir listdir makedirs mkdir remove rename rmtree stat size walk"
     assert all(callable(getattr(fileio, word)) for word in words.split())
-    assert set(STORES) < set(KINDS) and Where
