@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import enum
 import errno
+import os
 
 
 class StoreMountError(Exception):
@@ -109,6 +110,18 @@ class ReadOnly(StoreMountError):
     errno = errno.EROFS
 
 
+class OtherStore(StoreMountError):
+    """The two names are not in the same store, so this cannot be one step."""
+
+    errno = errno.EXDEV
+
+
+class TooManyLinks(StoreMountError):
+    """Symbolic links that lead in a circle."""
+
+    errno = errno.ELOOP
+
+
 class NoAttribute(StoreMountError):
     """No extended attribute of this name."""
 
@@ -178,6 +191,12 @@ def errno_of(error: BaseException) -> int | None:
     return None
 
 
+def os_error(error: StoreMountError, path: str) -> OSError:
+    """`error` as Python's own exception about `path`, of the class that goes with its errno (FileNotFoundError, PermissionError, ...)."""
+    said = os.strerror(error.errno)
+    return OSError(error.errno, said if isinstance(error, _SAYS_ALL) else f"{said} ({error})", path)
+
+
 def may_pass(error: Exception | None) -> bool:
     """Whether trying again can help."""
     return isinstance(error, StoreMountError) and error.transient
@@ -192,6 +211,7 @@ def refused_for_good(error: Exception | None) -> bool:
 
 
 EIO = errno.EIO
+EXDEV = errno.EXDEV
 ENOSPC = errno.ENOSPC
 ENOTCONN = errno.ENOTCONN
 """What the kernel says of a mount whose daemon is gone."""
@@ -207,6 +227,9 @@ NO_LINKS = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM})
 
 NO_LOCKS = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL})
 """How flock(2) says that this file system has no locks."""
+
+_SAYS_ALL = (NotFound, AlreadyExists, NotADirectory, IsADirectory, NotEmpty, OtherStore)
+"""Failures whose errno says it all; the others have something to add."""
 
 _NO = (
     Denied,

@@ -20,7 +20,7 @@ from typing import Any
 from storemount.config import Places
 from storemount.entry import REFERENCE, Entry, Level
 from storemount.errors import ExitCode, Refusal
-from storemount.stores.flavors import FLAVORS, StoreSpec, spec_of_uri, validate
+from storemount.stores.flavors import FLAVORS, Flavor, StoreSpec, spec_of_uri, validate
 from storemount.tomlfile import TomlFile
 from storemount.userflavors import UserFlavors
 from storemount.zenml.attributes import entry_of
@@ -91,6 +91,10 @@ class Registry:
             return self._also_of_zenml(name_or_uri)
         values = {name: self._value(entry, name, value) for name, value in entry.attributes.items()}
         return Resolved(validate(StoreSpec(entry.name, entry.flavor, self._value(entry, "path", entry.path), values, entry.own)))
+
+    def flavors(self) -> list[Flavor]:
+        """Those that users registered, beside storemount's own. Raises Refusal when a file is broken."""
+        return self._flavors.flavors()
 
     def makes_folder(self, name_or_uri: str, spec: StoreSpec) -> bool:
         """Whether this store is a folder that is made when it is first used: the built-in one, and ZenML's own."""

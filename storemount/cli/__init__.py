@@ -25,6 +25,7 @@ from storemount.cli.names import ALIAS, MountByDefault
 from storemount.cli.retry import retry
 from storemount.cli.status import status
 from storemount.cli.unmount import unmount
+from storemount.cli.uri import uri
 from storemount.cli.user import places
 from storemount.config import private_folder
 from storemount.errors import ExitCode, Refusal
@@ -81,6 +82,7 @@ root.add_command(status)
 root.add_command(flush)
 root.add_command(retry)
 root.add_command(export)
+root.add_command(uri)
 root.add_command(artifact_store, "artifact-store")
 root.add_command(artifact_store, ALIAS)
 

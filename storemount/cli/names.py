@@ -13,7 +13,7 @@ import click
 
 DEFAULT = "mount"
 ALIAS = "store"
-COMMANDS = ("mount", "unmount", "status", "flush", "retry", "export", "artifact-store", ALIAS)
+COMMANDS = ("mount", "unmount", "status", "flush", "retry", "export", "uri", "artifact-store", ALIAS)
 RESERVED = frozenset((*COMMANDS, "help", "umount", "version"))
 """What a store cannot be called: the commands, and what people try as one."""
 

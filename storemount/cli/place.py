@@ -1,12 +1,11 @@
 """From a path that somebody typed to the mount that it is in.
 
-What it is: the mountpoint, the path below it, and a question put to the daemon that serves it.
-What it is not: a look into the mounted file system beyond following the symbolic links on the way.
+What it is: what `mounted` finds, and a question put to the daemon that serves it.
+What it is not: the search itself.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 from storemount.cli.user import places
 from storemount.control import ask, socket_path
 from storemount.errors import ExitCode, Refusal
-from storemount.mountinfo import mounts
+from storemount.mounted import mount_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +31,7 @@ class Place:
 
 def place_of(given: str) -> Place:
     """Where `given` is. Raises Refusal(NOT_MOUNTED): in no mount of a store."""
-    parent, name = os.path.split(os.path.abspath(os.path.expanduser(given)))
-    path = os.path.join(os.path.realpath(parent), name)
-    # The last segment may be a link in a mount, which is meant itself, or a link from outside into one.
-    found = _within(path) or _within(os.path.realpath(path))
-    if found is None:
-        raise Refusal(ExitCode.NOT_MOUNTED, f"{given} is not in a mounted store; see: storemount status")
-    return found
+    return Place(*mount_of(given))
 
 
 def asked(socket: Path, mountpoint: str, what: str, /, **arguments: Any) -> Iterator[dict[str, Any]]:
@@ -50,12 +43,3 @@ def asked(socket: Path, mountpoint: str, what: str, /, **arguments: Any) -> Iter
         raise Refusal(ExitCode.NOT_MOUNTED, message) from None
     except TimeoutError:
         raise Refusal(ExitCode.UNEXPECTED, f"the daemon of {mountpoint} does not answer; see its log, and end it if need be") from None
-
-
-def _within(path: str) -> Place | None:
-    """The innermost mount that has this path, when it is one of ours; one mounted later hides what was at or below its place."""
-    holders = [each for each in mounts() if path == each.mountpoint or path.startswith(each.mountpoint.rstrip("/") + "/")]
-    holder = max(reversed(holders), key=lambda each: len(each.mountpoint), default=None)
-    if holder is None or not holder.ours:
-        return None
-    return Place(holder.mountpoint, path[len(holder.mountpoint) :].strip("/"))

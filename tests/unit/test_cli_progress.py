@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from storemount.cli import place, progress
+from storemount import mounted
+from storemount.cli import progress
 from storemount.cli.leftovers import unfinished
 from storemount.cli.place import Place, place_of
 from storemount.cli.progress import SHOWN, last_answer, named
@@ -56,7 +57,7 @@ def test_a_path_belongs_to_the_innermost_mount(monkeypatch: pytest.MonkeyPatch, 
     (tmp_path / "link").symlink_to("a/b")
     table = [Mounted(str(tmp_path), "ext4", "disk", None)]
     table += [Mounted(str(tmp_path / name), kind, "s", 0) for name, kind in (("a", OURS), ("a/b/c", "tmpfs"))]
-    monkeypatch.setattr(place, "mounts", lambda: table)
+    monkeypatch.setattr(mounted, "mounts", lambda: table)
     assert place_of(str(tmp_path / "a")) == Place(str(tmp_path / "a"), "")
     assert place_of(str(tmp_path / "a/b/x")) == Place(str(tmp_path / "a"), "b/x")
     assert place_of(str(tmp_path / "a/link")).inner == "link"

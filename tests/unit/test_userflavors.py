@@ -40,7 +40,7 @@ def refused(storemount: Storemount, *words: str) -> str:
 def test_the_life_of_a_flavor(storemount: Storemount) -> None:
     said = storemount.must(*FLAVOR, "register", "my_module.Mine")
     assert said == f"Successfully registered flavor `mine` (my_module.Mine, found in {storemount.home}).\n"
-    assert "\nmine    mine://        python         the class my_module.Mine\n" in storemount.must(*FLAVOR, "list")
+    assert re.search(r"^mine +mine:// +python +the class my_module.Mine$", storemount.must(*FLAVOR, "list"), re.MULTILINE)
     sheet = storemount.must(*FLAVOR, "describe", "mine")
     assert f"directory  {storemount.home}\n" in sheet and "--api_token (secret): handed to the class" in sheet
     assert "--endpoint: URL of an S3 server" in storemount.must(*FLAVOR, "describe", "s3")

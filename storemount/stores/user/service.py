@@ -152,6 +152,9 @@ class OpendalService:
                 await self._operator.create_dir(self._key(path) + "/")
 
     async def remove(self, path: str) -> None:
+        """Only a file: some services would take a whole directory for it."""
+        if await self.isdir(path):
+            raise IsADirectoryError(path)
         with _calling(path):
             await self._operator.delete(self._key(path))
 
