@@ -8,15 +8,18 @@ Invariant: the end of a row is one step: the tree and the whereabouts change tog
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import trio
 
+from storemount.descriptions import Descriptions
 from storemount.errors import Changed, NotEmpty, NotFound
+from storemount.nodes import Node
 from storemount.readers import Readers
 from storemount.stores.base import EMPTY, Artifact, ArtifactStore
 from storemount.stores.moves import Whereabouts
 from storemount.stores.relocation import Relocation
-from storemount.tree import Node, Tree
+from storemount.tree import Tree
 from storemount.writeback.change import Applied, Change, Kind
 from storemount.writeback.journal import Journal
 
@@ -24,17 +27,27 @@ from storemount.writeback.journal import Journal
 class Application:
     """`ttl`: for how long what was just done need not be asked for."""
 
-    def __init__(self, tree: Tree, store: ArtifactStore, journal: Journal, readers: Readers, moves: Whereabouts, ttl: float) -> None:
+    def __init__(
+        self,
+        tree: Tree,
+        store: ArtifactStore,
+        journal: Journal,
+        readers: Readers,
+        moves: Whereabouts,
+        descriptions: Descriptions,
+        ttl: float,
+    ) -> None:
         self._tree = tree
         self._journal = journal
         self._store = store
         self._readers = readers
         self._moves = moves
+        self._descriptions = descriptions
         self._ttl = ttl
         self._relocation = Relocation(store)
 
     async def make_marker(self, change: Change) -> Applied:
-        await self._store.write(change.key + "/", EMPTY)
+        await self._store.write(change.key + "/", replace(EMPTY, meta=self._descriptions.marked(change.node)))
         folder = change.node.folder
         if folder is not None and folder.unborn:
             folder.unborn = False
@@ -43,20 +56,31 @@ class Application:
         return Applied.DONE
 
     async def annotate(self, change: Change) -> Applied:
-        """Give the object the mode and the time that the node has."""
-        node, own = change.node, change.node.attributes
-        if node.artifact is None or own is None:
+        """Give the object the metadata that was set on the node."""
+        node = change.node
+        if node.folder is not None:
+            await self._annotate_marker(change)
+            return Applied.DONE
+        if node.artifact is None:
             return Applied.DONE
         old = self._moves.of(node.artifact)
         try:
-            node.artifact = await self._store.annotate(old, mode=own.mode, mtime_ns=own.mtime_ns)
+            node.artifact = await self._store.annotate(old, self._descriptions.changed(node))
             self._moves.note(old, node.artifact)
             self._journal.follow(self._journal.of(node), {old: node.artifact})
         except Changed:
-            # Somebody else has replaced the object, whose mode and time these are not.
+            # Somebody else has replaced the object, whose metadata this is not.
             node.fresh_until = -1.0
         self._tree.confirm(node)
         return Applied.DONE
+
+    async def _annotate_marker(self, change: Change) -> None:
+        meta = self._descriptions.changed(change.node)
+        try:
+            await self._store.annotate(await self._store.describe(change.key + "/"), meta)
+        except (NotFound, Changed):
+            await self._store.write(change.key + "/", replace(EMPTY, meta=meta))
+        self._tree.confirm(change.node)
 
     async def remove(self, changes: Sequence[Change]) -> None:
         """Deletes and rmdirs, in one request where the store can."""
@@ -150,7 +174,7 @@ class Application:
         for node in self._nodes():
             old = node.artifact
             if old is not None and old.key.startswith(key + "/"):
-                pairs[old] = Artifact(to + old.key[len(key) :], old.version, old.size, old.mtime_ns, old.mode)
+                pairs[old] = replace(old, key=to + old.key[len(key) :])
         return pairs
 
     def _nodes(self) -> set[Node]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import trio
 
-from storemount.stores.base import Artifact, Capacity
+from storemount.stores.base import Artifact, Capacity, Meta
 
 
 class FlatStore:
@@ -18,7 +18,7 @@ class FlatStore:
     async def rename(self, key: str, to: str) -> None:
         raise NotImplementedError("traits.rename is False")
 
-    async def annotate(self, artifact: Artifact, *, mode: int | None, mtime_ns: int | None) -> Artifact:
+    async def annotate(self, artifact: Artifact, meta: Meta) -> Artifact:
         raise NotImplementedError("traits.modes is False")
 
     def open_local(self, artifact: Artifact) -> int:

@@ -2,9 +2,9 @@
 
 What it is: the fast path of the protocol; each call is a blocking call of the client in a worker thread.
 What it is not: complete by itself. What OpenDAL cannot do goes to the same bucket through `S3Store`, which loads its client only then:
-keys that OpenDAL would rewrite (it drops empty segments, and spaces at both ends), pinned copies, bulk deletes, sweeping up after an
-unfinished upload, and writes on a condition (S9): OpenDAL does not tell which version a write made, and what is found there afterwards
-can be another's, which the next write over "our" version would destroy.
+keys that OpenDAL would rewrite (it drops empty segments, and spaces at both ends), pinned copies, changes of metadata, the metadata of
+markers, bulk deletes, sweeping up after an unfinished upload, and writes on a condition (S9): OpenDAL does not tell which version a write
+made, and what is found there afterwards can be another's, which the next write over "our" version would destroy.
 Invariants:
 - No call holds the interpreter's lock while it waits for the network. OpenDAL's blocking listing would, so listings use its
   asynchronous interface.
@@ -17,6 +17,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -25,11 +26,12 @@ import trio
 from opendal.layers import RetryLayer, TimeoutLayer
 
 from storemount.errors import Changed, Corrupt, Invalid, InvalidName, NotFound, StoreMountError, TimedOut
-from storemount.stores.base import Artifact, Child, Source, Traits
+from storemount.stores.base import Artifact, Child, Meta, Source
 from storemount.stores.bridge import AsyncioThread
 from storemount.stores.budget import ByteBudget
+from storemount.stores.dialects import read, s3_written
 from storemount.stores.flat import FlatStore
-from storemount.stores.metadata import user_metadata, whole_seconds
+from storemount.stores.metadata import whole_seconds
 from storemount.stores.native_errors import named
 from storemount.stores.parallel import for_each, resolve
 from storemount.stores.parts import CONCURRENT, SINGLE_PUT, UPLOAD_BYTES, in_memory, part_size, patience, ranges, read_part
@@ -55,7 +57,7 @@ class NativeStore(FlatStore):
 
     def __init__(self, settings: S3Settings, *, deadline: float) -> None:
         self.uri = settings.uri
-        self.traits = Traits(engine="native", conditional=True, max_key_bytes=1024 - len(settings.root.encode()))
+        self.traits = settings.traits("native")
         self._deadline = deadline
         self._bare = _operator(settings)
         self._operator = _bounded(self._bare, deadline * 0.3, 2, deadline)
@@ -74,7 +76,12 @@ class NativeStore(FlatStore):
         return await resolve(key, self._head, self._is_directory)
 
     async def _head(self, key: str, *, shield: bool = False) -> Artifact:
-        return _artifact(key, await self._run(key, partial(self._operator.stat, key), shield=shield))
+        told = await self._run(key, partial(self._operator.stat, key), shield=shield)
+        return replace(_artifact(key, told), meta=read(told.user_metadata or {}))
+
+    async def describe(self, key: str) -> Artifact:
+        # OpenDAL asks a listing for a directory, which does not tell.
+        return await (self._botocore.describe(key) if key.endswith("/") or not _verbatim(key) else self._head(key))
 
     async def _is_directory(self, key: str) -> bool:
         try:
@@ -111,7 +118,8 @@ class NativeStore(FlatStore):
             raise Changed(artifact.key) from error
 
     async def write(self, key: str, source: Source, *, over: Artifact | None = None, absent: bool = False) -> Artifact:
-        if over is not None or absent or not _verbatim(key):
+        told_of_marker = key.endswith("/") and bool(s3_written(source.meta))
+        if over is not None or absent or told_of_marker or not _verbatim(key):
             return await self._botocore.write(key, source, over=over, absent=absent)
         try:
             if key.endswith("/"):
@@ -137,7 +145,7 @@ class NativeStore(FlatStore):
     def _put(self, key: str, source: Source) -> None:
         data = read_part(source, 0, source.size)
         with named(key):
-            self._writing(source.size).write(key, data, user_metadata=user_metadata(source))
+            self._writing(source.size).write(key, data, user_metadata=s3_written(source.meta))
 
     async def _upload(self, key: str, source: Source) -> None:
         try:
@@ -163,7 +171,7 @@ class NativeStore(FlatStore):
         part = part_size(source.size)
         operator = self._writing(part * CONCURRENT)
         with named(key):
-            writer = operator.open(key, "wb", chunk=part, concurrent=CONCURRENT, user_metadata=user_metadata(source))
+            writer = operator.open(key, "wb", chunk=part, concurrent=CONCURRENT, user_metadata=s3_written(source.meta))
         for _, start, stop in ranges(source.size, part):
             trio.from_thread.check_cancelled()
             data = read_part(source, start, stop)
@@ -177,6 +185,9 @@ class NativeStore(FlatStore):
     def _writing(self, in_flight: int) -> opendal.Operator:
         """An operator that gives a slow line the time for so many bytes."""
         return _bounded(self._bare, patience(in_flight, self._deadline * 0.45), 1, self._deadline)
+
+    async def annotate(self, artifact: Artifact, meta: Meta) -> Artifact:
+        return await self._botocore.annotate(artifact, meta)
 
     async def copy(self, artifact: Artifact, key: str) -> Artifact:
         return await self._botocore.copy(artifact, key)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import aclosing
+from dataclasses import replace
 
 from storemount.errors import Changed, NotFound, Unavailable
 from storemount.stores.base import EMPTY, Artifact, ArtifactStore
@@ -46,7 +47,7 @@ class Relocation:
             if found != artifact:
                 raise Changed(artifact.key)
             await self._store.rename(artifact.key, to)
-            return Artifact(to, artifact.version, artifact.size, artifact.mtime_ns, artifact.mode)
+            return replace(artifact, key=to)
         return await self._store.copy(artifact, to)
 
     async def _found(self, key: str) -> Artifact | None:
