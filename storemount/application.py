@@ -16,7 +16,7 @@ from storemount.descriptions import Descriptions
 from storemount.errors import Changed, NotEmpty, NotFound
 from storemount.nodes import Node
 from storemount.readers import Readers
-from storemount.stores.base import EMPTY, Artifact, ArtifactStore
+from storemount.stores.base import EMPTY, Artifact, ArtifactStore, said
 from storemount.stores.moves import Whereabouts
 from storemount.stores.relocation import Relocation
 from storemount.tree import Tree
@@ -47,8 +47,9 @@ class Application:
         self._relocation = Relocation(store)
 
     async def make_marker(self, change: Change) -> Applied:
-        await self._store.write(change.key + "/", replace(EMPTY, meta=self._descriptions.marked(change.node)))
         folder = change.node.folder
+        fresh = folder is None or folder.unborn or self._store.traits.real_directories or not self._store.traits.modes
+        await (self._write_marker if fresh else self._annotate_marker)(change)
         if folder is not None and folder.unborn:
             folder.unborn = False
             change.node.fresh_until = folder.listed_until = trio.current_time() + self._ttl
@@ -60,6 +61,7 @@ class Application:
         node = change.node
         if node.folder is not None:
             await self._annotate_marker(change)
+            self._tree.confirm(node)
             return Applied.DONE
         if node.artifact is None:
             return Applied.DONE
@@ -74,13 +76,18 @@ class Application:
         self._tree.confirm(node)
         return Applied.DONE
 
+    async def _write_marker(self, change: Change) -> None:
+        await self._store.write(change.key + "/", replace(EMPTY, meta=self._descriptions.marked(change.node)))
+
     async def _annotate_marker(self, change: Change) -> None:
+        """Have a marker there; what somebody has said of it before stays."""
         meta = self._descriptions.changed(change.node)
         try:
-            await self._store.annotate(await self._store.describe(change.key + "/"), meta)
+            marker = await self._store.describe(change.key + "/")
+            if said(meta):
+                await self._store.annotate(marker, meta)
         except (NotFound, Changed):
-            await self._store.write(change.key + "/", replace(EMPTY, meta=meta))
-        self._tree.confirm(change.node)
+            await self._write_marker(change)
 
     async def remove(self, changes: Sequence[Change]) -> None:
         """Deletes and rmdirs, in one request where the store can."""

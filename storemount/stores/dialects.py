@@ -93,7 +93,9 @@ def azure_written(meta: Meta) -> dict[str, str]:
 def read(told: Told) -> Meta:
     """What user metadata says, in whichever dialect. Whoever asked knows the whole of it now: without attributes there are none."""
     told = {name.lower(): text for name, text in told.items()}
-    mode = _first(told, _MODES, lambda text: _mode(text))
+    mode = _first(told, _MODES[:2], _mode)
+    if mode is None:
+        mode = _first(told, _MODES[2:], _octal)
     if _is_link(told):
         mode = stat.S_IFLNK | 0o777
     times = [_time(told[name]) for name in _TIMES if name in told]
@@ -161,17 +163,23 @@ def _number(text: str) -> int | None:
 
 
 def _mode(text: str) -> int | None:
-    """Octal with a leading zero (ours), octal without (rclone, gcloud), or decimal (s3fs-fuse, which writes the type along): what makes
-    sense as a mode tells which it is."""
+    """Octal with a leading zero (ours), decimal (s3fs-fuse), or octal with the type and without the zero (rclone): as a number with a type
+    it makes sense in one way only."""
     if not re.fullmatch(r"\d{1,7}", text):
         return None
-    octal = int(text, 8) if not set(text) & {"8", "9"} else _HIGHEST + 1
-    decimal = int(text)
-    if text.startswith("0") or len(text) <= 4:
-        return octal if octal <= _HIGHEST else None
-    if decimal <= _HIGHEST and stat.S_IFMT(decimal) in _TYPES and (not stat.S_ISLNK(decimal) or stat.S_IMODE(decimal) == 0o777):
+    octal, decimal = _octal(text), int(text)
+    if text.startswith("0"):
+        return octal
+    link = stat.S_ISLNK(decimal) and stat.S_IMODE(decimal) != 0o777  # Which nobody writes: rather a sticky directory in octal.
+    if decimal <= 0o7777 or (decimal <= _HIGHEST and stat.S_IFMT(decimal) in _TYPES and not link):
         return decimal
-    return octal if octal <= _HIGHEST and stat.S_IFMT(octal) in _TYPES else None
+    return octal if octal is not None and stat.S_IFMT(octal) in _TYPES else None
+
+
+def _octal(text: str) -> int | None:
+    """As gcloud writes a mode."""
+    mode = int(text, 8) if re.fullmatch("[0-7]{1,7}", text) else None
+    return mode if mode is not None and mode <= _HIGHEST else None
 
 
 def _time(text: str) -> int | None:

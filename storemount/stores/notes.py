@@ -135,6 +135,15 @@ class Notes:
         if self._fresh > TRIMMED_EVERY:
             self._trim()
 
+    def forget(self, keys: Sequence[str]) -> None:
+        """These are no more; of a file nobody needs to say so."""
+        if keys:
+            self._attempt(lambda: self._delete(keys))
+
+    def _delete(self, keys: Sequence[str]) -> None:
+        assert self._database is not None
+        self._database.executemany("DELETE FROM notes WHERE key = ?", [(os.fsencode(key),) for key in keys])
+
     def _trim(self) -> None:
         """A tenth goes at once, so that this is rare."""
         assert self._database is not None

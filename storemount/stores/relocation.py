@@ -74,7 +74,7 @@ class Relocation:
             key = to + old.key[len(prefix) :]
             made = there.get(key)
             try:
-                pairs[old] = made if made is not None and _alike(made, old) else await self._copy(old, key)
+                pairs[old] = made if made is not None and _alike(made, old) and not key.endswith("/") else await self._copy(old, key)
             except (NotFound, Changed) as error:
                 raise Unavailable(f"{old.key} was changed while its directory moved") from error
 
@@ -99,7 +99,7 @@ class Relocation:
         return [*(key for key in done if key != prefix), prefix]
 
     async def _copy(self, old: Artifact, to: str) -> Artifact:
-        if to.endswith("/") and "//" not in to and not old.size:
+        if not self._store.traits.modes and to.endswith("/") and "//" not in to and not old.size:
             return await self._store.write(to, EMPTY)
         return await self._store.copy(old, to)
 

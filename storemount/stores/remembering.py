@@ -22,7 +22,8 @@ AT_ONCE = 32
 
 
 class Remembering:
-    """`store`, with `notes`. `full`: everything that a listing shows has its metadata, for a request each where that is not known."""
+    """`store`, with `notes`. `full`: everything that the listing of one directory shows has its metadata, for a request each where that
+    is not known."""
 
     def __init__(self, store: ArtifactStore, notes: Notes, *, full: bool) -> None:
         self._store = store
@@ -38,13 +39,13 @@ class Remembering:
     async def list(self, prefix: str, *, recursive: bool = False) -> AsyncGenerator[Sequence[Child], None]:
         async with aclosing(self._store.list(prefix, recursive=recursive)) as pages:
             async for page in pages:
-                yield await self._told(prefix, page)
+                yield await self._told(prefix, page, ask=self._full and not recursive)
 
-    async def _told(self, prefix: str, page: Sequence[Child]) -> Sequence[Child]:
+    async def _told(self, prefix: str, page: Sequence[Child], *, ask: bool) -> Sequence[Child]:
         """The page with what is known of its rows."""
         known = self._notes.recall([row.artifact for row in page if row.artifact is not None])
         known |= self._notes.recall_directories([f"{prefix}{row.name}/" for row in page if row.artifact is None and row.name])
-        if self._full:
+        if ask:
             await self._ask(prefix, page, known)
         return [_with(row, known.get(_key(prefix, row))) for row in page]
 
@@ -99,6 +100,7 @@ class Remembering:
 
     async def delete(self, keys: Sequence[str]) -> None:
         await self._store.delete(keys)
+        self._notes.forget([key for key in keys if key.endswith("/")])
 
     def open_local(self, artifact: Artifact) -> int:
         return self._store.open_local(artifact)

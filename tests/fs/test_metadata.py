@@ -235,6 +235,32 @@ async def test_S12_a_directory_without_a_marker_gets_one_with_its_mode(clock: Mo
     assert (await kept(store, "d/")).mode == stat.S_IFDIR | 0o700
 
 
+async def test_S12_a_directory_keeps_it_when_it_moves_and_when_it_is_emptied(
+    clock: MockClock, store: FaultyStore, staging: Path, elsewhere: Path
+) -> None:
+    for key in ("a/", "a/b/"):
+        await put_elsewhere(store, key, b"", Meta(mode=stat.S_IFDIR | 0o700), staging)
+    await put_object(store, "a/f", b"x", staging)
+    async with bare_mount(store, elsewhere) as m:
+        await m.unlink("a/f")
+        await m.rename("a", "moved")
+        await m.settle()
+    assert await objects(store) == {"moved/": b"", "moved/b/": b""}
+    assert [(await kept(store, key)).mode for key in ("moved/", "moved/b/")] == [stat.S_IFDIR | 0o700] * 2
+
+
+async def test_S12_a_directory_made_anew_is_not_the_one_before(clock: MockClock, store: FaultyStore, staging: Path) -> None:
+    async with bare_mount(store, staging) as m:
+        await m.mkdir("d")
+        await set_attributes(m, "d", mode=0o700)
+        await m.settle()
+        await m.rmdir("d")
+        await m.settle()
+        await put_object(store, "d/f", b"x", staging)
+        await trio.sleep(60)
+        assert (await m.stat("d")).st_mode == stat.S_IFDIR | 0o755
+
+
 async def test_S12_the_root_of_the_store_keeps_none(clock: MockClock, store: FaultyStore, staging: Path) -> None:
     async with bare_mount(store, staging) as m:
         await set_attributes(m, "", mode=0o700)

@@ -77,9 +77,12 @@ def test_S12_what_is_written_is_read_back(meta: Meta, written: Written) -> None:
         ({"mode": "100755"}, 0o100755),  # rclone
         ({"mode": "40755"}, 0o040755),
         ({"mode": "0100755"}, 0o100755),
-        ({"mode": "755"}, 0o755),
+        ({"mode": "448"}, 0o700),  # s3fs-fuse, of a directory
+        ({"mode": "493"}, 0o755),
+        ({"mode": "41777"}, 0o041777),
         ({"permissions": "33188"}, 0o100644),  # s3sync
-        ({"goog-reserved-posix-mode": "0644"}, 0o644),  # gcloud
+        ({"goog-reserved-posix-mode": "644"}, 0o644),  # gcloud
+        ({"goog-reserved-posix-mode": "33188"}, None),
         ({"Mode": "0644"}, 0o644),
         ({"mode": "rwx", "permissions": "0600"}, 0o600),
         ({"mode": "99999"}, None),
