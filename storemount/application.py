@@ -158,7 +158,7 @@ class Application:
             node.replaced = True
         else:
             self._moves.note(old, moved[1])
-            node.artifact = moved[1]
+            node.artifact = _known(moved[1], old)
             self._journal.follow(self._journal.of(node), {old: moved[1]})
 
     async def _move_directory(self, change: Change, to: str) -> None:
@@ -196,7 +196,12 @@ class Application:
         until = trio.current_time() + self._ttl
         for node in self._nodes():
             if node.artifact in pairs:
-                node.artifact = pairs[node.artifact]
+                node.artifact = _known(pairs[node.artifact], node.artifact)
                 node.fresh_until = max(node.fresh_until, until)
         # Whatever their own keys are by now: what they speak of may have been here.
         self._journal.follow(self._journal, pairs)
+
+
+def _known(made: Artifact, old: Artifact) -> Artifact:
+    """A copy, with what was known of its origin where the answer does not say: it takes all of that along."""
+    return made if made.meta is not None else replace(made, meta=old.meta)

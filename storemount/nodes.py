@@ -98,7 +98,7 @@ class Node:
 
     @property
     def is_symlink(self) -> bool:
-        return self.target is not None or (self.artifact is not None and self.artifact.is_symlink)
+        return self.target is not None or bool(self.suffix) or (self.artifact is not None and self.artifact.is_symlink)
 
     @property
     def kind(self) -> int:

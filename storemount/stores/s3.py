@@ -190,7 +190,8 @@ class S3Store(FlatStore):
     async def copy(self, artifact: Artifact, key: str) -> Artifact:
         if artifact.size > LARGEST_COPY:
             told = await self._pinned(artifact, "head_object", Key=self._full(artifact.key), IfMatch=artifact.version)
-            return await self._copy_in_parts(artifact, key, {"Metadata": told.get("Metadata", {})})
+            headers = {**kept_headers(told, self._settings.s3_additional_kwargs), "Metadata": told.get("Metadata", {})}
+            return await self._copy_in_parts(artifact, key, {**headers, **await self._tags(artifact)})
         told = await self._pinned(artifact, "copy_object", Key=self._full(key), **self._origin(artifact))
         made = told["CopyObjectResult"]
         # Some servers copy without looking at the condition. An equal ETag shows that the right version was copied; another one

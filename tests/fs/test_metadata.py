@@ -376,6 +376,23 @@ async def test_S12_links_move_with_their_directory_and_survive_a_kill(clock: Moc
         assert await objects(store) == {"e/": b""}
 
 
+async def test_S12_what_was_not_made_here_moves_as_it_is(clock: MockClock, store: FaultyStore, staging: Path) -> None:
+    await put_object(store, "d/link.rclonelink", b"target", staging)
+    await put_elsewhere(store, "d/other", b"target", Meta(mode=stat.S_IFLNK | 0o777), staging)
+    await put_elsewhere(store, "d/tool", b"x", EXECUTABLE, staging)
+    async with bare_mount(store, staging) as m:
+        for name in ("link", "other", "tool"):
+            await m.stat(f"d/{name}")
+        await m.names("d")
+        await m.rename("d", "e")
+        await m.settle()
+        await m.rename("e/link", "e/moved")
+        await m.settle()
+        modes = [(await m.stat(f"e/{name}")).st_mode for name in ("moved", "other", "tool")]
+        assert modes == [stat.S_IFLNK | 0o777, stat.S_IFLNK | 0o777, 0o100755]
+        assert [await m.readlink(f"e/{name}") for name in ("moved", "other")] == [b"target", b"target"]
+
+
 async def test_S12_a_link_by_its_mode_is_another_inode_than_the_file_it_was_taken_for(
     clock: MockClock, store: FaultyStore, staging: Path
 ) -> None:
