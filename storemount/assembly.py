@@ -99,7 +99,7 @@ def assemble(store: ArtifactStore, settings: MountSettings, folder: Path, identi
         Kind.MKDIR: application.make_marker,
         Kind.ANNOTATE: application.annotate,
     }
-    worker = Worker(journal, bell, appliers, application.remove, publisher.may_start, publisher.failed, settings.uploads)
+    worker = Worker(journal, bell, durability.before, appliers, application.remove, publisher.may_start, publisher.failed, settings.uploads)
     recovery = Recovery(tree, journal, ledger, staging, readers, store)
     taken_up = recovery.read_back()
     xattrs = Xattrs(store.uri, descriptions, room=store.traits.meta_bytes)

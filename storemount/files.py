@@ -79,6 +79,8 @@ class Files:
         node.writers -= file.writable
         if file.writable:
             self._publisher.closed(node)
+            if not node.writers:
+                self._room.finished(node)
         if not node.opens:
             self._readers.close(node)
             self._publisher.abandon(node)
@@ -141,8 +143,8 @@ class Files:
 
     async def write(self, node: Node, offset: int, data: Buffer) -> int:
         """All of `data`; no checkpoint while there is room. Raises OSError and NoSpace (ENOSPC)."""
-        if not self._room.fits(len(data)):
-            await self._room.wait(len(data))
+        if not self._room.fits(len(data), node):
+            await self._room.wait(len(data), node)
         return self._top(node, offset).write(offset, data)
 
     def truncate(self, node: Node, size: int) -> None:

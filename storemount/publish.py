@@ -196,9 +196,6 @@ class Publisher:
                 # From here on it stands alone: should the daemon die when the store has it already, its base will be gone.
                 await staged.fill()
                 await self._durability.rewritten(change)
-            elif self._store.traits.lazy and not change.synced:
-                # Its bytes must not come to the disk after its name, or a power cut would leave a torn object.
-                await self._durability.now()
             if change.doubtful:
                 await self._store.sweep(change.key)
             artifact = await self._write(change, staged)
@@ -225,7 +222,7 @@ class Publisher:
         """The object that is now there; None when this row now goes elsewhere, because of a conflict."""
         for displaced in change.displaced:
             await self._conflicts.preserve(displaced)
-        if change.tries and staged.taken:
+        if change.tries and self._store.traits.local_files and staged.taken:
             # The answer was lost.
             return await self._conflicts.found(change.key)
         await self._descriptions.learn(change.node)

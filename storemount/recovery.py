@@ -42,6 +42,7 @@ class Recovery:
         self._store = store
         self._open: dict[int, StagedFile] = {}
         self._nodes: dict[int, Node] = {}
+        self._unsure: list[tuple[str, Told]] = []
 
     def read_back(self) -> int:
         """How many changes were taken up. Raises ValueError: a row cannot be read; OSError."""
@@ -51,6 +52,7 @@ class Recovery:
                 self._put(row, detail)
             else:
                 self._restore(row, detail)
+        self._set_aside()
         known = set(self._open)
         for file in self._open.values():
             file.drop()
@@ -101,14 +103,16 @@ class Recovery:
         elif self._ledger.rebooted and not row.synced and detail.safe:
             self._restore_put(replace(row, synced=True), replace(detail, layers=detail.safe))
         elif self._ledger.rebooted and not row.synced:
-            self._distrust(row, detail)
+            self._unsure.append((row.key, detail))
+            self._ledger.erase(row.id)
         else:
             self._restore_put(row, detail)
 
-    def _distrust(self, row: Row, detail: Told) -> None:
-        kept = [str(self._staging.set_aside(layer.number)) for layer in detail.layers]
-        log.error("%r was closed less than a second before the power went: what there is of it is kept in %s", row.key, ", ".join(kept))
-        self._ledger.erase(row.id)
+    def _set_aside(self) -> None:
+        """What is not believed; but for layers that belong to an older promise, too, which is."""
+        for key, detail in self._unsure:
+            kept = [str(self._staging.set_aside(layer.number)) for layer in detail.layers if layer.number not in self._open]
+            log.error("%r was closed less than a second before the power went: what there is of it is kept in %s", key, ", ".join(kept))
 
     def _restore_put(self, row: Row, detail: Told) -> None:
         base = self._readers.base_of(detail.base) if detail.base is not None and detail.layers[-1].base_size else None

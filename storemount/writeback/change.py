@@ -55,7 +55,8 @@ class Change:
     held; layers: how that was when it was promised. safe: the promise before it, and its layers, until this one survives a power cut.
     exclusive: nothing may have this key yet. moved: the bytes of a directory are under their new keys; clearing: old keys to be deleted,
     as far as that is known. doubtful: the store may have it
-    already, though nobody said so (a daemon died over it). synced: the promised bytes survive a power cut. turn: set at the end of every
+    already, though nobody said so (a daemon died over it). synced: the promised bytes survive a power cut. written: the ledger's count when
+    the row was written down last. turn: set at the end of every
     attempt. after, before: what it waits for, and what waits for it.
     """
 
@@ -79,6 +80,7 @@ class Change:
     clearing: list[str] = field(default_factory=list)
     doubtful: bool = False
     synced: bool = False
+    written: int = 0
     turn: trio.Event = field(default_factory=trio.Event)
     born: float = field(default_factory=trio.current_time)
     after: set[Change] = field(default_factory=set)

@@ -69,6 +69,13 @@ class Durability:
             except (OSError, StoreMountError) as error:
                 log.error("what was closed is not safe from a power cut yet: %s", error)
 
+    async def before(self, change: Change) -> None:
+        """Wait until a power cut cannot have the journal forget this row. Raises OSError.
+
+        Nothing is done in the store before that: a journal that is behind its store would do older changes once more, over newer ones."""
+        if self._ledger.safe < change.written or (change.kind is Kind.PUT and not change.synced):
+            await self.now()
+
     async def now(self) -> None:
         """All that was promised before this call survives a power cut when it returns. Raises OSError."""
         async with self._turn:

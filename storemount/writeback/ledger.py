@@ -5,6 +5,7 @@ program is told is done.
 What it is not: the order of the changes, or their meaning (`journal`); it neither folds nor waits.
 Invariants:
 - What was committed survives the death of the daemon at once: the pages are the kernel's. A power cut is survived from the next `sync` on.
+- `written` and `safe` count: what `write` and `erase` said until `written` was n survives a power cut once `safe` is n or more.
 - A change of a row that could not be written (a full disk) stays in memory, is tried again with the next commit, and is told to
   whoever waits for it.
 - A ledger of a newer version of storemount, of another store, or one that cannot be read is refused, never guessed at.
@@ -57,6 +58,9 @@ class Ledger:
         self._path = path
         self._pending: dict[int, Row | None] = {}
         self._unsynced = False
+        self._committed = 0
+        self.written = 0
+        self.safe = 0
         self._boot = boot
         try:
             self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
@@ -99,10 +103,12 @@ class Ledger:
     def write(self, row: Row) -> None:
         """Have this row in the database with the next commit, in place of an older one of its id."""
         self._pending[row.id] = row
+        self.written += 1
 
     def erase(self, number: int) -> None:
         """Have the row of this id out of the database with the next commit."""
         self._pending[number] = None
+        self.written += 1
 
     def commit(self) -> bool:
         """All that was written and erased, or nothing of it; whether there was something.
@@ -118,6 +124,7 @@ class Ledger:
             if rows:
                 self._database.executemany("INSERT OR REPLACE INTO changes VALUES (?, ?, ?, ?, ?)", rows)
         self._pending.clear()
+        self._committed = self.written
         return True
 
     @contextmanager
@@ -148,12 +155,13 @@ class Ledger:
 
     def sync(self) -> None:
         """Have what was committed survive a power cut. Blocks; any thread may call it, one at a time. Raises OSError."""
-        self._unsynced = False  # What is committed from here on is for the next call.
+        self._unsynced, committed = False, self._committed  # What is committed from here on is for the next call.
         try:
             grown = self._sync_log()
         except OSError:
             self._unsynced = True
             raise
+        self.safe = committed
         if grown:
             self._fold_log()
 

@@ -31,6 +31,7 @@ class Record:
 
     def write(self, change: Change) -> None:
         self._ledger.write(Row(change.id, change.kind.value, change.key, _detail(change), change.synced))
+        change.written = self._ledger.written
 
     def erase(self, change: Change) -> None:
         if self._lazy and change.kind is Kind.PUT and change.state is State.DONE:

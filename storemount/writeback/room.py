@@ -2,7 +2,9 @@
 
 What it is: the bytes that are staged, the cap on them, the room that is left alone on the disk, and the wait of a write that finds none.
 What it is not: an eviction: what is staged is never given up, so only uploads make room.
-Invariants: a write waits for a bounded time, then hears ENOSPC, before the disk itself is full. An upload that has to bring the rest of a
+Invariants: a write waits for a bounded time, then hears ENOSPC, before the disk itself is full. The first half of the cap is for whoever
+comes first, the second for one file at a time: where many are written at once and none could be finished, one of them always can, and then
+the next; a file of up to half the cap always gets through, however many others are being written. An upload that has to bring the rest of a
 file from the store goes over the cap, as it is what makes room, but does not fill the disk: the journal needs some of it.
 """
 
@@ -29,6 +31,10 @@ AGAIN = 0.5
 """Seconds until a waiting write looks at the disk again: others make room there, too."""
 
 
+IDLE = 1.0
+"""Seconds without a write after which a file that is still open has lost its turn at the second half of the cap."""
+
+
 class Room:
     """On the file system of `folder`. `cap`: bytes (None: what the disk has). `patience`: seconds that a write may wait.
     `hurry`: called when there is a wait, to have uploads start."""
@@ -42,6 +48,8 @@ class Room:
         self._left = 0
         self._looked = -LOOKED_AFTER
         self._given = trio.Event()
+        self._turn: object = None
+        self._turn_until = 0.0
 
     def take(self, count: int) -> None:
         self.taken += count
@@ -52,9 +60,23 @@ class Room:
         self._left += count
         self._given.set()
 
-    def fits(self, count: int) -> bool:
-        """Whether so many bytes more may be staged."""
-        return (self.cap is None or self.taken + count <= self.cap) and self.bears(count)
+    def finished(self, file: object) -> None:
+        """This file is not written any more; if it had its turn, it is the next one's."""
+        if self._turn is file:
+            self._turn = None
+            self._given.set()
+
+    def fits(self, count: int, file: object) -> bool:
+        """Whether so many bytes more of this file may be staged."""
+        return (self.cap is None or self.taken + count <= self.cap // 2 or self._has_turn(file, count)) and self.bears(count)
+
+    def _has_turn(self, file: object, count: int) -> bool:
+        assert self.cap is not None
+        now = trio.current_time()
+        if self.taken + count > self.cap or (self._turn not in (None, file) and now < self._turn_until):
+            return False
+        self._turn, self._turn_until = file, now + IDLE
+        return True
 
     def bears(self, count: int) -> bool:
         """Whether the disk has so many bytes, whatever the cap says."""
@@ -68,12 +90,13 @@ class Room:
         self._looked = trio.current_time()
         self._left = min(disk.f_bavail * disk.f_frsize - floor, LOOKED_AT)
 
-    async def wait(self, count: int) -> None:
-        """Until so many bytes fit. Raises NoSpace after `patience`."""
+    async def wait(self, count: int, file: object) -> None:
+        """Until so many bytes more of this file fit. Raises NoSpace after `patience`."""
         with trio.move_on_after(self._patience) as limit:
-            while not self.fits(count):
+            while not self.fits(count, file):
                 self._hurry()
-                self._given = trio.Event()
+                if self._given.is_set():
+                    self._given = trio.Event()
                 with trio.move_on_after(AGAIN):
                     await self._given.wait()
         if limit.cancelled_caught:

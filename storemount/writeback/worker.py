@@ -3,6 +3,7 @@
 What it is: scheduling, limits, back-off, and which removals go together.
 What it is not: aware of what a row does; it is handed one function per kind.
 Invariants:
+- Nothing is done in the store before `secure` has let the row pass.
 - At most `uploads` puts and `NAMESPACE` other requests are in flight.
 - A change whose failure may pass is tried again, for ever, ever more slowly; one that the store refuses for good stays in the journal,
   and is left to somebody's `retry` (S16). Nothing is dropped.
@@ -49,7 +50,7 @@ class Bell:
 
 
 class Worker:
-    """Applies rows with `appliers`, removals with `remove`, in a nursery of its own, until cancelled.
+    """Applies rows that `secure` has let pass, with `appliers`, removals with `remove`, in a nursery of its own, until cancelled.
 
     `may_start` is asked in the step in which a put starts; when it says no, somebody will say when (`Journal.again`). `failed` is told of
     every row that has to be tried again, by itself or by somebody's `retry`.
@@ -59,6 +60,7 @@ class Worker:
         self,
         journal: Journal,
         bell: Bell,
+        secure: Callable[[Change], Awaitable[None]],
         appliers: Mapping[Kind, Apply],
         remove: Remove,
         may_start: Callable[[Change], bool],
@@ -67,6 +69,7 @@ class Worker:
     ) -> None:
         self._journal = journal
         self._bell = bell
+        self._secure = secure
         self._appliers = appliers
         self._remove = remove
         self._may_start = may_start
@@ -112,6 +115,7 @@ class Worker:
 
     async def _apply(self, change: Change, puts: bool) -> None:
         try:
+            await self._secure(change)
             came = await self._appliers[change.kind](change)
         except Exception as error:
             self._failed(change, error)
@@ -131,6 +135,8 @@ class Worker:
 
     async def _apply_removals(self, changes: list[Change]) -> None:
         try:
+            for change in changes:
+                await self._secure(change)
             await self._remove(changes)
         except Exception as error:
             if len(changes) == 1 or not refused_for_good(error):

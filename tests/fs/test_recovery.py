@@ -254,3 +254,26 @@ async def test_S7_a_closed_file_is_kept_at_any_moment_at_which_its_layers_are_ma
         assert await shown(m) == {"f": b"0123"}
         await m.settle()
         assert await objects(either) == {"f": b"0123"}
+
+
+async def test_S7_after_a_power_cut_a_promise_that_is_not_believed_leaves_alone_what_the_one_before_it_stands_on(
+    clock: MockClock, either: FaultyStore, staging: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The first edit was on its way, and on the disk; the second lies over it, and was closed just before the power went."""
+    await put_object(either, "f", b"0123456789", staging)
+    async with bare_mount(either, staging) as m:
+        either.hold("write", times=1000)
+        for data, wait in ((b"A", 5.0), (b"B", 0.0)):
+            fh = await m.open("f", os.O_RDWR)
+            await m.write(fh, 0 if data == b"A" else 9, data)
+            await m.close(fh)
+            await trio.sleep(wait)
+    either.heal()
+    monkeypatch.setattr("storemount.assembly.boot", lambda: "after the power cut")
+    async with bare_mount(either, staging) as m:
+        assert await shown(m) == {"f": b"A123456789"}
+        await m.settle()
+        assert await objects(either) == {"f": b"A123456789"}
+    (line,) = [record.message for record in caplog.records if "less than a second" in record.message]
+    assert "00000002.unsure" in line, "the second layer, and nothing else"
+    assert "00000001" not in line

@@ -13,7 +13,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from storemount.errors import Unavailable
 from storemount.writeback import durability as module
-from storemount.writeback.change import Change
+from storemount.writeback.change import Change, Kind
 from storemount.writeback.durability import ONE_BY_ONE, PERIOD, Durability
 from storemount.writeback.journal import Journal
 from storemount.writeback.ledger import Ledger
@@ -107,6 +107,29 @@ async def test_S7_a_file_closed_again_meanwhile_is_not_marked_before_its_own_tur
     disk.during = []
     await disk.durability.now()
     assert disk.marked() == [("changed", True), ("other", True)]
+
+
+async def test_S7_a_row_passes_once_a_power_cut_cannot_make_the_journal_forget_it(disk: Disk) -> None:
+    put, made = disk.files.put("file"), disk.rows.add(Kind.MKDIR, "folder")
+    await disk.durability.before(made)
+    assert not disk.ledger.unsynced
+    assert disk.marked() == [("file", True), ("folder", False)]
+    assert disk.groups == [1]
+    await disk.durability.before(put)
+    assert disk.groups == [1], "it was in the group"
+    disk.journal.update(made)
+    await disk.durability.before(put)
+    assert disk.ledger.safe < made.written
+    await disk.durability.before(made)
+    assert disk.ledger.safe == made.written
+
+
+async def test_S7_a_row_does_not_pass_when_the_disk_fails(disk: Disk) -> None:
+    change = disk.files.put("file")
+    disk.error = OSError(errno.EIO, "the disk")
+    with pytest.raises(OSError, match="the disk"):
+        await disk.durability.before(change)
+    assert disk.ledger.safe < change.written
 
 
 async def test_S7_a_row_that_ended_meanwhile_is_not_brought_back_by_its_mark(disk: Disk) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -35,6 +36,8 @@ class Work:
     most: int = 0
     began: list[tuple[str, float]] = field(default_factory=list)
     removals: list[list[str]] = field(default_factory=list)
+    secured: list[str] = field(default_factory=list)
+    insecure: Exception | None = None
     failed: list[Change] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -44,7 +47,15 @@ class Work:
         self.tree = Tree(real_directories=False)
         self.staging = Staging(self.folder, room(self.folder))
         appliers = {kind: self._apply for kind in Kind if kind not in REMOVALS}
-        self.worker = Worker(self.journal, bell, appliers, self._remove, lambda change: not self.early, self.failed.append, self.uploads)
+        self.worker = Worker(
+            self.journal, bell, self._secure, appliers, self._remove, lambda change: not self.early, self.failed.append, self.uploads
+        )
+
+    async def _secure(self, change: Change) -> None:
+        await trio.lowlevel.checkpoint()
+        if self.insecure is not None:
+            raise self.insecure
+        self.secured.append(change.key)
 
     async def _apply(self, change: Change) -> Applied:
         await self._work([change.key])
@@ -55,6 +66,7 @@ class Work:
         await self._work(self.removals[-1])
 
     async def _work(self, keys: list[str]) -> None:
+        assert set(keys) <= set(self.secured)
         self.began += [(key, trio.current_time()) for key in keys]
         self.running += 1
         self.most = max(self.most, self.running)
@@ -97,6 +109,22 @@ async def test_no_more_than_so_many_are_in_flight(clock: MockClock, nursery: tri
     await work.journal.settle("", 10)
     assert work.most == most
     assert trio.current_time() - started == pytest.approx(3)
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+async def test_S7_what_a_power_cut_could_forget_does_not_reach_the_store(
+    clock: MockClock, nursery: trio.Nursery, work: Work, kind: Kind
+) -> None:
+    work.insecure = OSError(errno.EIO, "the disk")
+    change = work.add(kind, "name")
+    nursery.start_soon(work.worker.run)
+    await change.turn.wait()
+    assert work.failed == [change]
+    assert not work.began
+    work.insecure = None
+    await change.turn.wait()
+    assert change.finished
+    assert [key for key, _ in work.began] == ["name"]
 
 
 async def test_uploads_do_not_hold_up_other_changes(clock: MockClock, nursery: trio.Nursery, work: Work) -> None:
