@@ -200,6 +200,8 @@ class Catalog:
         link = self._tree.link_of(child.name, child.artifact) if child.artifact is not None else None
         if link is None or child.name in _folder(parent).children:
             return False
+        if link.name in _folder(parent).leaving:
+            return True
         shown = await self.find(parent, link.name)
         return shown is not None and bool(shown.suffix)
 

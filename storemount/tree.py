@@ -177,7 +177,7 @@ class Tree:
         if folder is None or not parent.attached or not mappable(child.name):
             return None
         held = folder.children.get(child.name)
-        if folder.touched.get(child.name, 0) > began or child.name in folder.leaving or (held is not None and held.pinned):
+        if _is_ours(folder, child.name, began) or (held is not None and held.pinned):
             return held
         if held is not None and (self._same(held, child) or self._pinned_below(held)):
             node = held
@@ -241,20 +241,24 @@ class Tree:
         meta = replace(artifact.meta or Meta(), mode=stat.S_IFLNK | 0o777)
         return Child(name.removesuffix(suffix), replace(artifact, meta=meta))
 
-    def _shown_as(self, folder: Folder, child: Child, taken: Collection[str], seen: Collection[str]) -> Child:
+    def _shown_as(self, folder: Folder, child: Child, taken: Collection[str], seen: Collection[str], began: int) -> Child:
         """The row as it is shown: a link under its own name, unless something else has that, or it is known as an ordinary file here."""
         link = self.link_of(child.name, child.artifact) if child.artifact is not None else None
-        if link is None or link.name in taken or link.name in seen:
+        if link is None:
             return child
         held = folder.children.get(child.name)
-        return link if held is None or held.suffix else child
+        if (held is not None and not held.suffix) or _is_ours(folder, child.name, began):
+            return child
+        if _is_ours(folder, link.name, began):
+            return link  # Whose name a pending change has taken.
+        return child if link.name in taken or link.name in seen else link
 
     def adopt_absence(self, parent: Node, name: str, *, began: int, until: float) -> Node | None:
         """The store confirmed that nothing has this name: the local node there, if local truth knows better."""
         folder = parent.folder
         assert folder is not None
         held = folder.children.get(name)
-        if folder.touched.get(name, 0) > began or name in folder.leaving or (held is not None and held.pinned):
+        if _is_ours(folder, name, began) or (held is not None and held.pinned):
             return held
         if held is not None:
             if self._pinned_below(held):
@@ -276,7 +280,7 @@ class Tree:
         taken = {child.name for child in page} if self._link_suffix else set()
         shown: dict[int, Node] = {}
         for raw in page:
-            child = self._shown_as(folder, raw, taken, seen)
+            child = self._shown_as(folder, raw, taken, seen, began)
             if child.name == "" and child.artifact is not None:
                 self._adopt_marker(parent, child.artifact, began)
                 continue
@@ -326,6 +330,11 @@ class Tree:
         oldest = min(self._asked, default=began)
         folder.touched = {name: tick for name, tick in folder.touched.items() if tick > oldest}
         folder.listed_until = listed_until
+
+
+def _is_ours(folder: Folder, name: str, began: int) -> bool:
+    """Whether what was asked at tick `began` says nothing of this name."""
+    return name in folder.leaving or folder.touched.get(name, 0) > began
 
 
 def _must_be_attached(parent: Node) -> None:

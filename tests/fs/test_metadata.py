@@ -355,6 +355,30 @@ async def test_S12_files_and_links_take_each_others_names(clock: MockClock, stor
             assert await objects(store) == {}
 
 
+async def test_S12_no_trace_is_seen_of_a_link_that_is_about_to_go(clock: MockClock, store: FaultyStore, staging: Path) -> None:
+    async with bare_mount(store, staging) as m:
+        await m.symlink("f", b"target")
+        await m.put("new", b"data")
+        await m.put("g.rclonelink", b"a file of this name")
+        await m.settle()
+        gate, late = store.hold("delete"), store.hold_reply("list")
+        await m.rename("new", "f")
+        await m.unlink("g.rclonelink")
+        await gate.wait_reached()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(m.names)
+            await late.wait_reached()
+            gate.open()
+            await m.settle()
+            late.open()
+        assert await m.names() == ["f"]
+        assert not await m.exists("f.rclonelink")
+        assert not await m.exists("g")
+        await trio.sleep(60)
+        assert await m.names() == ["f"]
+        assert await objects(store) == {"f": b"data"}
+
+
 async def test_S12_links_move_with_their_directory_and_survive_a_kill(clock: MockClock, store: FaultyStore, staging: Path) -> None:
     async with bare_mount(store, staging) as m:
         await m.mkdir("d")
