@@ -137,3 +137,11 @@ async def test_S12_what_s3fs_fuse_writes_is_read(s3: Subject) -> None:
     assert (said(found).uid, said(found).gid, said(found).mtime_ns) == (5, 6, 1_700_000_000 * 10**9)
     renewed = await s3.store.annotate(found, Meta(mode=stat.S_IFLNK | 0o600, mtime_ns=5))
     assert renewed.is_symlink and said(renewed).mtime_ns == 5
+
+
+async def test_an_object_is_described_by_its_key(subject: Subject, source: SourceMaker) -> None:
+    made = await subject.store.write("a/b", source(b"hello"))
+    found = await subject.store.describe("a/b")
+    assert (found, found.version) == (made, made.version)
+    with pytest.raises(NotFound):
+        await subject.store.describe("a/absent")
