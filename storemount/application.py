@@ -169,7 +169,7 @@ class Application:
             self._moved(change, self._renamed(change.key, to))
             return
         if not change.moved:
-            pairs = await self._relocation.copies(old, new, doubtful=doubtful)
+            pairs = await self._relocation.copies(old, new, self._artifacts(old), doubtful=doubtful)
             self._moved(change, pairs)
             change.clearing = [*(each.key for each in pairs), old]
             self._journal.commit()
@@ -177,12 +177,11 @@ class Application:
 
     def _renamed(self, key: str, to: str) -> dict[Artifact, Artifact]:
         """After an atomic rename every version is the same, under the other key."""
-        pairs = {}
-        for node in self._nodes():
-            old = node.artifact
-            if old is not None and old.key.startswith(key + "/"):
-                pairs[old] = replace(old, key=to + old.key[len(key) :])
-        return pairs
+        return {old: replace(old, key=to + old.key[len(key) :]) for old in self._artifacts(key + "/")}
+
+    def _artifacts(self, prefix: str) -> set[Artifact]:
+        """Of nodes, whose keys begin so."""
+        return {node.artifact for node in self._nodes() if node.artifact is not None and node.artifact.key.startswith(prefix)}
 
     def _nodes(self) -> set[Node]:
         """All that may hold an artifact, with a name or without."""

@@ -90,7 +90,7 @@ def assemble(store: ArtifactStore, settings: MountSettings, folder: Path, identi
     descriptions = Descriptions(tree, store, moves, settings)
     publisher = Publisher(tree, store, journal, durability, staging, moves, conflicts, descriptions, settings)
     files = Files(tree, store, blocks, readers, staging, room, publisher, moves)
-    catalog = Catalog(tree, store, journal, settings.ttl, nursery)
+    catalog = Catalog(tree, store, journal, settings.ttl, settings.deadline, nursery)
     namespace = Namespace(tree, catalog, files, store, journal, publisher, staging, settings)
     application = Application(tree, store, journal, readers, moves, descriptions, settings.ttl)
     appliers = {

@@ -110,13 +110,15 @@ class Entries:
 
 
 class Catalog:
-    """Names by asking. `nursery` is where listings run on, so that a reader who gives up disturbs nobody."""
+    """Names by asking. `nursery` is where listings run on, so that a reader who gives up disturbs nobody. `deadline`: seconds that a
+    question waits for a move that may have happened already."""
 
-    def __init__(self, tree: Tree, store: ArtifactStore, journal: Journal, ttl: float, nursery: trio.Nursery) -> None:
+    def __init__(self, tree: Tree, store: ArtifactStore, journal: Journal, ttl: float, deadline: float, nursery: trio.Nursery) -> None:
         self._tree = tree
         self._store = store
         self._journal = journal
         self._ttl = ttl
+        self._deadline = deadline
         self._nursery = nursery
         self._listings: dict[int, Listing] = {}
         self._asking: dict[tuple[int, str], _Question] = {}
@@ -206,7 +208,10 @@ class Catalog:
         return shown is not None and bool(shown.suffix)
 
     async def _place(self, parent: Node) -> _Place:
-        """Where the store has this directory. A store that renames in one step is not asked in the middle of it."""
+        """Where the store has this directory. A store that renames in one step is not asked in the middle of it; and where a daemon that
+        died may have moved the directory, that is done once more before anybody asks, so that nothing seems to be missing."""
+        unsure = [row for row in self._journal.relocating(parent) if row.doubtful and row.error is None]
+        await self._journal.attempted(unsure, self._deadline)
         while self._store.traits.rename and (move := self._journal.moving(parent.path)) is not None:
             await move.turn.wait()
         return _Place(parent.path, self._journal.origin(parent.path))

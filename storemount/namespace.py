@@ -142,11 +142,12 @@ class Namespace:
             change.displaced.append(node)
         return change
 
-    def _cancel_waiting(self, node: Node) -> Change | None:
-        """Take back this node's put that is not running: which it was (the store may have it all the same, if it is uncertain)."""
+    def _cancel_waiting(self, node: Node, by: Change | None = None) -> Change | None:
+        """Take back this node's put that is not running: which it was (the store may have it all the same, if it is uncertain). `by`: the
+        put of what takes its place."""
         change = self._journal.waiting_put(node)
         if change is not None:
-            self._journal.cancel(change)
+            self._journal.cancel(change, by)
         return change
 
     def _keep_directory(self, node: Node) -> None:
@@ -246,7 +247,8 @@ class Namespace:
             return [], False
         displaced = [target] if target.opens else []
         if self._is_promised(node):
-            cancelled = self._cancel_waiting(target)
+            newest = self._journal.puts_of(node)[-1:]
+            cancelled = self._cancel_waiting(target, *newest)
         else:
             # Nothing of the new file is closed yet, so what was closed of the old one goes up all the same (S7).
             return displaced, True

@@ -85,7 +85,7 @@ class Publisher:
             if other.state is State.WAITING and last and (older or other.kind is Kind.DELETE):
                 change.displaced += other.displaced
                 change.node.covers = True
-                self._journal.cancel(other)
+                self._journal.cancel(other, by=change)
                 if other.hides is not None:
                     self._tree.unhide(*other.hides)
 
@@ -123,10 +123,7 @@ class Publisher:
     async def relocated(self, node: Node) -> bool:
         """Whether the bytes of this node were just moved, or may have been by a daemon that died; waits for the end of that."""
         rows = self._journal.relocating(node)
-        with trio.move_on_after(self._settings.deadline):
-            for row in rows:
-                self._journal.hurry(row)
-                await row.turn.wait()
+        await self._journal.attempted(rows, self._settings.deadline)
         return bool(rows)
 
     def promise_below(self, node: Node) -> None:

@@ -46,9 +46,12 @@ class Recovery:
 
     def read_back(self) -> int:
         """How many changes were taken up. Raises ValueError: a row cannot be read; OSError."""
-        for row in self._ledger.rows:
-            detail = told(row)
-            if Kind(row.kind) is Kind.PUT:
+        rows = [(row, told(row)) for row in self._ledger.rows]
+        unsure = {row.id for row, detail in rows if self._is_unsure(row, detail)}
+        for row, detail in rows:
+            if detail.until is not None and detail.until not in unsure:
+                self._ledger.erase(row.id)
+            elif Kind(row.kind) is Kind.PUT:
                 self._put(row, detail)
             else:
                 self._restore(row, detail)
@@ -97,12 +100,16 @@ class Recovery:
 
     # puts
 
+    def _is_unsure(self, row: Row, detail: Told) -> bool:
+        """Whether the bytes of this put may not have come to the disk before the power went."""
+        return self._ledger.rebooted and Kind(row.kind) is Kind.PUT and not (row.synced or detail.safe or detail.done)
+
     def _put(self, row: Row, detail: Told) -> None:
         if detail.done and not self._ledger.rebooted:
             self._ledger.erase(row.id)
         elif self._ledger.rebooted and not row.synced and detail.safe:
             self._restore_put(replace(row, synced=True), replace(detail, layers=detail.safe))
-        elif self._ledger.rebooted and not row.synced:
+        elif self._is_unsure(row, detail):
             self._unsure.append((row.key, detail))
             self._ledger.erase(row.id)
         else:

@@ -27,7 +27,7 @@ import trio
 
 from storemount.config import MIB
 from storemount.disk import sync_file_system
-from storemount.errors import Changed, Corrupt, Denied, MissingStore, NotADirectory, NotFound, named
+from storemount.errors import Changed, Corrupt, Denied, IsADirectory, MissingStore, NotADirectory, NotFound, named
 from storemount.stores.base import Artifact, Capacity, Child, Meta, Source, Traits, is_partial
 from storemount.stores.conditions import ALWAYS, Condition
 from storemount.stores.partial import finish, partial_file, partial_link, rename_new, sweep_partials
@@ -307,7 +307,8 @@ class LocalStore:
 
     async def delete(self, keys: Sequence[str]) -> None:
         for key in keys:
-            with contextlib.suppress(NotFound):
+            # A file that has the name of the directory, or the other way round, is not what has this key.
+            with contextlib.suppress(NotFound, NotADirectory, IsADirectory):
                 if not self._delete_small(key):
                     await self._change(key, os.rmdir if key.endswith("/") else os.unlink, self._path(key))
 

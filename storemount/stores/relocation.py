@@ -8,7 +8,7 @@ Each step can be done again: what a copy has made already is not copied twice.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -36,9 +36,10 @@ class Relocation:
         try:
             return artifact, await self._placed(artifact, to)
         except Changed:
-            if doubtful and (done := await self._found(to)) is not None and _alike(done, artifact):
-                return artifact, done
             now = await self._found(artifact.key)
+            done = await self._found(to) if doubtful else None
+            if done is not None and (_alike(done, artifact) or (now is None and done.size == artifact.size)):
+                return artifact, done
             return None if now is None else (now, await self._placed(now, to))
 
     async def _placed(self, artifact: Artifact, to: str) -> Artifact:
@@ -64,8 +65,10 @@ class Relocation:
             if not doubtful:
                 raise
 
-    async def copies(self, prefix: str, to: str, *, doubtful: bool) -> Pairs:
-        """Have everything below `prefix` below `to` too, in parallel. Raises what a listing or a copy raises; what was copied stays."""
+    async def copies(self, prefix: str, to: str, known: Iterable[Artifact], *, doubtful: bool) -> Pairs:
+        """Have everything below `prefix` below `to` too, in parallel. Raises what a listing or a copy raises; what was copied stays.
+
+        `known`: what the caller speaks of below `prefix`; an earlier attempt may have cleared that away already."""
         pairs: Pairs = {}
         await self._store.write(to, EMPTY)
         there = await self._there(to) if doubtful else {}
@@ -81,6 +84,11 @@ class Relocation:
         async with aclosing(self._store.list(prefix, recursive=True)) as pages:
             async for page in pages:
                 await for_each([child.artifact for child in page if child.artifact is not None], COPIES, copy)
+        copied = {old.key for old in pairs}
+        for old in known:
+            made = there.get(to + old.key[len(prefix) :])
+            if made is not None and old.key not in copied and made.size == old.size:
+                pairs[old] = made
         return pairs
 
     async def _there(self, prefix: str) -> dict[str, Artifact]:

@@ -73,7 +73,7 @@ class Durability:
         """Wait until a power cut cannot have the journal forget this row. Raises OSError.
 
         Nothing is done in the store before that: a journal that is behind its store would do older changes once more, over newer ones."""
-        if self._ledger.safe < change.written or (change.kind is Kind.PUT and not change.synced):
+        if self._record.behind(change) or (change.kind is Kind.PUT and not change.synced):
             await self.now()
 
     async def now(self) -> None:
@@ -93,12 +93,13 @@ class Durability:
                     file.drop()
             self._mark([change for change, layers in promised if change.layers is layers and not change.finished])
             await trio.to_thread.run_sync(self._ledger.sync)
+            self._journal.tidy()
 
     async def _store(self) -> None:
         """What puts have left in the store is made safe, before their rows are forgotten."""
         if done := self._record.done:
             await self._sync_store()
-            self._record.forget(done)
+            self._journal.release(self._record.forget(done))
 
     async def rewritten(self, change: Change) -> None:
         """More bytes of a frozen file are there than its row says: have it say so, once they survive a power cut. Raises OSError."""
@@ -108,6 +109,7 @@ class Durability:
         self._journal.commit()
         # The store is about to lose what the older row stands on.
         await trio.to_thread.run_sync(self._ledger.sync)
+        self._journal.tidy()
 
     def _mark(self, rows: Sequence[Change]) -> None:
         self._journal.commit()  # A row that got another number meanwhile is there under it.

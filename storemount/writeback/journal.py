@@ -28,7 +28,14 @@ LATEST = 5.0
 
 
 class Book(Protocol):
-    """Where changes are written down."""
+    """Where changes are written down. `written` and `safe` count: what was said until `written` was n survives a power cut once `safe` is n
+    or more."""
+
+    @property
+    def written(self) -> int: ...
+
+    @property
+    def safe(self) -> int: ...
 
     def write(self, change: Change) -> None: ...
 
@@ -51,6 +58,7 @@ class Journal:
         self._of: dict[Node, list[Change]] = {}
         self._moves: dict[int, Change] = {}
         self._released: list[StagedFile] = []
+        self._spoken_of: list[tuple[int, StagedFile]] = []
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -61,10 +69,18 @@ class Journal:
     def commit(self) -> bool:
         """What was changed until now survives the daemon's death; whether there was something. Raises OSError (ENOSPC)."""
         written = self._book.commit()
-        # Only now nothing on the disk speaks of them any more.
-        while self._released:
-            self._released.pop().drop()
+        self._spoken_of += [(self._book.written, file) for file in self._released]
+        self._released.clear()
+        self.tidy()
         return written
+
+    def tidy(self) -> None:
+        """Drop the files that nothing on the disk speaks of any more, not even after a power cut."""
+        waiting = [(written, file) for written, file in self._spoken_of if written > self._book.safe]
+        gone = [file for written, file in self._spoken_of if written <= self._book.safe]
+        self._spoken_of = waiting
+        for file in gone:
+            file.drop()
 
     def add(
         self,
@@ -120,15 +136,27 @@ class Journal:
         """What this put promised last survives a power cut."""
         change.synced = True
         self._drop_safe(change)
+        self._forget_shelved(change)
 
     def release(self, files: Iterable[StagedFile]) -> None:
-        """Drop these with the next commit, which is the first not to speak of them."""
+        """Drop these once the next commit, which is the first not to speak of them, survives a power cut."""
         self._released += files
 
     def _drop_safe(self, change: Change) -> None:
         if change.safe is not None:
             self._released.append(change.safe[0])
             change.safe = None
+
+    def _forget_shelved(self, change: Change) -> None:
+        while change.shelved:
+            self._forget(change.shelved.pop())
+
+    def _forget(self, change: Change) -> None:
+        """Nothing of this row is needed any more."""
+        self._book.erase(change)
+        self._release(change)
+        self._drop_safe(change)
+        self._forget_shelved(change)
 
     def _release(self, change: Change) -> None:
         if change.staged is not None:
@@ -172,6 +200,14 @@ class Journal:
         rows = [row for row in self.of(node) if row.kind is Kind.MOVE]
         rows += self.moves_above(node.path) if node.attached else []
         return [row for row in rows if not row.moved and (row.doubtful or row.state is State.RUNNING)]
+
+    async def attempted(self, rows: Sequence[Change], patience: float) -> None:
+        """Until the next attempt at each of these rows has ended, well or not; for so many seconds at most."""
+        with trio.move_on_after(patience):
+            for row in rows:
+                self.hurry(row)
+                if not row.finished:
+                    await row.turn.wait()
 
     def moves_above(self, path: str) -> list[Change]:
         """Unfinished moves that bring what is at `path` there, with a directory above it."""
@@ -273,10 +309,15 @@ class Journal:
             self._wait_again(change, 0.0)
             self._book.write(change)
 
-    def cancel(self, change: Change) -> None:
-        """Take back a row that is not running, or whose attempt just failed while a newer one waits to do its work."""
+    def cancel(self, change: Change, by: Change | None = None) -> None:
+        """Take back a row that is not running, or whose attempt just failed while a newer one waits to do its work.
+
+        `by`: the put that makes it needless. Should the power go before the bytes of that one are on the disk, this is what there was."""
         if change.staged is not None and change.node.staged is change.staged:
             change.staged.thaw()
+        if by is not None and not by.synced:
+            change.until = by
+            by.shelved.append(change)
         self._end(change, State.CANCELLED)
 
     def _turn(self, change: Change) -> None:
@@ -293,10 +334,11 @@ class Journal:
             del self._of[change.node]
         self._moves.pop(change.id, None)
         change.node.pending -= 1
+        if change.until is None:
+            self._forget(change)
+        else:
+            self._book.write(change)
         self._order.leave(change)
-        self._book.erase(change)
-        self._release(change)
-        self._drop_safe(change)
         change.turn.set()
 
     def rekey(self, change: Change, key: str) -> None:
@@ -308,6 +350,8 @@ class Journal:
         self._rows[change.id] = change
         self._order.enter(change)
         self._book.write(change)
+        for other in change.shelved:
+            self._book.write(other)
 
     # waiting
 

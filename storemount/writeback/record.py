@@ -8,6 +8,7 @@ Invariant: what `told` reads is what `_detail` wrote; a field that is missing ha
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -22,12 +23,28 @@ from storemount.writeback.staging import Layer, StagedFile
 
 class Record:
     """The journal's book, in `ledger`. `lazy`: what a put has left in the store does not survive a power cut by itself; its row is kept
-    until `forget`, marked as done, which says enough to a daemon that follows one that died."""
+    until `forget`, marked as done, which says enough to a daemon that follows one that died.
+
+    A power cut that brings a row back must not find what was done after it: so what waited for a row is behind until that row has gone for
+    good. Of several changes of one place at most one is ever done twice."""
 
     def __init__(self, ledger: Ledger, *, lazy: bool) -> None:
         self._ledger = ledger
         self._lazy = lazy
-        self._done: dict[int, StagedFile | None] = {}
+        self._done: dict[int, _Done] = {}
+        self._awaiting: Counter[Change] = Counter()
+
+    @property
+    def written(self) -> int:
+        return self._ledger.written
+
+    @property
+    def safe(self) -> int:
+        return self._ledger.safe
+
+    def behind(self, change: Change) -> bool:
+        """Whether a power cut could make us forget this row, or bring back one that it waited for."""
+        return self._ledger.safe < change.written or change in self._awaiting
 
     def write(self, change: Change) -> None:
         self._ledger.write(Row(change.id, change.kind.value, change.key, _detail(change), change.synced))
@@ -37,10 +54,14 @@ class Record:
         if self._lazy and change.kind is Kind.PUT and change.state is State.DONE:
             staged = change.staged
             # The store has mostly taken the file itself; a copy's origin is all there is after a power cut.
-            self._done[change.id] = staged.hold() if staged is not None and os.path.exists(staged.path) else None
+            held = staged.hold() if staged is not None and os.path.exists(staged.path) else None
+            self._done[change.id] = _Done(held, tuple(change.before))
+            self._awaiting.update(change.before)
             self.write(change)
         else:
             self._ledger.erase(change.id)
+            for later in change.before:
+                later.written = self._ledger.written
 
     def commit(self) -> bool:
         return self._ledger.commit()
@@ -50,15 +71,28 @@ class Record:
         """The rows that are done, and kept until their objects are safe."""
         return list(self._done)
 
-    def forget(self, numbers: Iterable[int]) -> None:
-        """The objects of these rows survive a power cut. Raises OSError."""
+    def forget(self, numbers: Iterable[int]) -> list[StagedFile]:
+        """The objects of these rows survive a power cut. The files that nobody needs once this does, too."""
+        files = []
         for number in numbers:
             self._ledger.erase(number)
-        self._ledger.commit()
-        for number in numbers:
-            staged = self._done.pop(number)
-            if staged is not None:
-                staged.drop()
+            done = self._done.pop(number)
+            for later in done.before:
+                later.written = self._ledger.written
+                self._awaiting[later] -= 1
+                if not self._awaiting[later]:
+                    del self._awaiting[later]
+            if done.staged is not None:
+                files.append(done.staged)
+        return files
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """A put that is done: its file, held, where the store has a copy of it; and the rows that waited for it."""
+
+    staged: StagedFile | None
+    before: tuple[Change, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +107,7 @@ class Told:
     symlink: bool
     suffix: str
     done: bool
+    until: int | None
     refused: str | None
     exclusive: bool
     moved: bool
@@ -94,6 +129,7 @@ def _detail(change: Change) -> dict[str, Any]:
         "symlink": node.target is not None,
         "suffix": node.suffix,
         "done": change.state is State.DONE,
+        "until": change.until.id if change.until is not None else None,
         "refused": f"{change.error}" if change.state is State.REFUSED else None,
         "exclusive": change.exclusive,
         "moved": change.moved,
@@ -119,6 +155,7 @@ def told(row: Row) -> Told:
             symlink=detail.get("symlink", False),
             suffix=detail.get("suffix", ""),
             done=detail.get("done", False),
+            until=detail.get("until"),
             refused=detail.get("refused"),
             exclusive=detail.get("exclusive", False),
             moved=detail.get("moved", False),

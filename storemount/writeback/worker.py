@@ -176,7 +176,7 @@ class Worker:
 
     def _failed(self, change: Change, error: Exception) -> None:
         if change.kind is Kind.PUT and self._journal.supersedes(change):
-            self._journal.cancel(change)
+            self._journal.cancel(change, by=self._journal.waiting_put(change.node))
         elif refused_for_good(error):
             log.error("%s of %r was refused (%s: %s); it is kept, see: storemount status", *_named(change), type(error).__name__, error)
             self._journal.refuse(change, error)

@@ -271,6 +271,15 @@ async def test_delete(subject: Subject, source: SourceMaker) -> None:
     await subject.store.delete([])
 
 
+async def test_delete_of_what_has_another_kind_of_that_name_leaves_it_alone(subject: Subject, source: SourceMaker) -> None:
+    """A removal that is done once more, when a file has taken the name of the directory, or the other way round."""
+    await subject.store.write("file", source(b"x"))
+    await subject.store.write("folder/", EMPTY)
+    await subject.store.delete(["file/", "folder", "file/below"])
+    assert (await subject.store.stat("file")).artifact is not None
+    assert (await subject.store.stat("folder")).artifact is None
+
+
 async def test_delete_of_a_marker_leaves_what_is_below(subject: Subject, source: SourceMaker) -> None:
     await subject.store.write("d/", EMPTY)
     await subject.store.write("d/x", source(b"x"))

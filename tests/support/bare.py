@@ -191,6 +191,7 @@ class BareMount:
         """Until the store has everything that programs closed."""
         self.mount.publisher.seal_below("")
         await self.mount.journal.settle("", PATIENCE)
+        await self.mount.durability.now()
 
 
 MAKERS: dict[str, Callable[[BareMount, str], Awaitable[object]]] = {

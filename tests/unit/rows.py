@@ -22,7 +22,9 @@ def room(folder: Path) -> Room:
 
 
 class Notes:
-    """A book. `now`: the rows as written until now; `kept`: as of the last commit."""
+    """A book. `now`: the rows as written until now; `kept`: as of the last commit, which survives anything."""
+
+    written = safe = 0
 
     def __init__(self) -> None:
         self.now: dict[int, tuple[Kind, str]] = {}

@@ -19,6 +19,7 @@ from storemount.writeback.journal import Journal
 from storemount.writeback.ledger import Ledger
 from storemount.writeback.record import Record
 from storemount.writeback.staging import StagedFile
+from tests.support.bare import without_threads
 from tests.unit.rows import Files, Rows
 
 _sync = module._sync
@@ -221,9 +222,10 @@ async def test_S7_what_is_done_while_the_store_is_synced_waits_for_the_next_time
 
 
 async def test_S7_groups_follow_by_themselves_within_a_second_and_a_failure_ends_nothing(
-    clock: MockClock, nursery: trio.Nursery, disk: Disk, caplog: pytest.LogCaptureFixture
+    clock: MockClock, nursery: trio.Nursery, disk: Disk, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert PERIOD < 1
+    monkeypatch.setattr(trio.to_thread, "run_sync", without_threads)
     nursery.start_soon(disk.durability.run)
     for error in (None, OSError(errno.EIO, "the disk is broken"), None):
         disk.error = error

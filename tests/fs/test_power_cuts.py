@@ -1,0 +1,143 @@
+"""A journal that a power cut has set back, under a store that has gone on: what was safe at the time is there, once (S7, S9, S10).
+
+The disk is made to forget by hand: the staging folder is put back to what it was when the journal was synced last. Cuts of a real disk,
+with whatever its kernel had written by then, are in tests/crash.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from storemount.writeback.ledger import Ledger
+from tests.fs.promises import CASES
+from tests.fs.test_recovery import LAYERED, MOMENTS, _files
+from tests.support.bare import BareMount, bare_mount, objects, put_object, shown, staged_files
+from tests.support.faulty import FaultyStore
+
+
+def _nothing(store: FaultyStore) -> None:
+    """The store does everything."""
+
+
+AHEAD: dict[str, Callable[[FaultyStore], None]] = {
+    "all done": _nothing,
+    **{name: MOMENTS[name] for name in ("unanswered", "after one", "after two")},
+}
+
+
+class Disk:
+    """Below `folder`: forgets what came after the last sync of the journal."""
+
+    def __init__(self, folder: Path, kept: Path, patch: pytest.MonkeyPatch) -> None:
+        self._folder = folder
+        self._kept = kept
+        self._patch = patch
+        sync = Ledger.sync
+
+        def synced(ledger: Ledger) -> None:
+            sync(ledger)
+            shutil.rmtree(kept, ignore_errors=True)
+            shutil.copytree(folder, kept)
+
+        patch.setattr(Ledger, "sync", synced)
+
+    def cut(self) -> None:
+        shutil.rmtree(self._folder)
+        shutil.copytree(self._kept, self._folder)
+        self._patch.setattr("storemount.assembly.boot", lambda: "after the power cut")
+
+
+@pytest.mark.parametrize("moment", AHEAD)
+@pytest.mark.parametrize("name", CASES)
+async def test_S7_what_was_safe_before_a_power_cut_is_there_though_the_store_is_ahead_of_the_journal(
+    clock: MockClock, either: FaultyStore, staging: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, moment: str
+) -> None:
+    case = CASES[name]
+    if moment == "unanswered" and name in LAYERED and either.traits.local_files:
+        pytest.skip("a local store takes a file and answers in one step, so nobody writes in between")
+    for key, data in case.given.items():
+        await put_object(either, key, data, staging)
+    disk = Disk(staging, tmp_path / "disk", monkeypatch)
+    async with bare_mount(either, staging) as m:
+        await shown(m)
+        AHEAD[moment](either)
+        await case.work(m)
+        await m.mount.durability.now()
+        await trio.sleep(5)
+    either.heal()
+    disk.cut()
+    async with bare_mount(either, staging) as m:
+        assert await shown(m) == case.kept
+        await m.settle()
+        assert _files(await objects(either)) == _files(case.kept)
+        assert await shown(m) == case.kept
+        await trio.sleep(60)
+        await m.mount.durability.now()
+        assert staged_files(staging) == []
+
+
+async def _removed_and_made_anew(m: BareMount) -> None:
+    await m.unlink("f")
+    await m.mount.durability.now()
+    await m.put("f", b"new")
+
+
+async def _replaced(m: BareMount) -> None:
+    await m.put("f", b"safe")
+    await m.mount.durability.now()
+    await m.put("new", b"new")
+    await m.rename("new", "f")
+
+
+async def _replaced_twice(m: BareMount) -> None:
+    await _replaced(m)
+    await m.put("newer", b"newer")
+    await m.rename("newer", "f")
+
+
+async def _replaced_and_removed(m: BareMount) -> None:
+    await _replaced(m)
+    await m.unlink("f")
+    m.mount.journal.commit()
+
+
+@pytest.mark.parametrize(
+    ("given", "work", "kept"),
+    [
+        pytest.param({"f": b"old"}, _removed_and_made_anew, {}, id="removed and made anew"),
+        pytest.param({}, _replaced, {"f": b"safe"}, id="replaced"),
+        pytest.param({"f": b"old"}, _replaced, {"f": b"safe"}, id="a change replaced"),
+        pytest.param({}, _replaced_twice, {"f": b"safe"}, id="replaced twice"),
+        pytest.param({}, _replaced_and_removed, {}, id="replaced and removed"),
+    ],
+)
+async def test_S7_what_is_not_believed_after_a_power_cut_leaves_what_was_safe_before_it(
+    clock: MockClock,
+    either: FaultyStore,
+    staging: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    given: dict[str, bytes],
+    work: Callable[[BareMount], Awaitable[None]],
+    kept: dict[str, bytes],
+) -> None:
+    """Nothing goes up; the disk has what was synced, and all of the journal."""
+    for key, data in given.items():
+        await put_object(either, key, data, staging)
+    for verb in ("write", "delete", "rename", "copy"):
+        either.hold(verb, times=1000)
+    async with bare_mount(either, staging) as m:
+        await shown(m)
+        await work(m)
+    either.heal()
+    monkeypatch.setattr("storemount.assembly.boot", lambda: "after the power cut")
+    async with bare_mount(either, staging) as m:
+        assert await shown(m) == kept
+        await m.settle()
+        assert await objects(either) == kept
+        assert all(name.startswith("kept/") and name.endswith(".unsure") for name in staged_files(staging))
