@@ -12,12 +12,14 @@ from dataclasses import replace
 
 import trio
 
+from storemount.descriptions import Descriptions
 from storemount.errors import Changed, NotEmpty, NotFound
+from storemount.nodes import Node
 from storemount.readers import Readers
-from storemount.stores.base import EMPTY, Artifact, ArtifactStore
+from storemount.stores.base import EMPTY, Artifact, ArtifactStore, said
 from storemount.stores.moves import Whereabouts
 from storemount.stores.relocation import Relocation
-from storemount.tree import Node, Tree
+from storemount.tree import Tree
 from storemount.writeback.change import Applied, Change, Kind
 from storemount.writeback.journal import Journal
 
@@ -25,18 +27,29 @@ from storemount.writeback.journal import Journal
 class Application:
     """`ttl`: for how long what was just done need not be asked for."""
 
-    def __init__(self, tree: Tree, store: ArtifactStore, journal: Journal, readers: Readers, moves: Whereabouts, ttl: float) -> None:
+    def __init__(
+        self,
+        tree: Tree,
+        store: ArtifactStore,
+        journal: Journal,
+        readers: Readers,
+        moves: Whereabouts,
+        descriptions: Descriptions,
+        ttl: float,
+    ) -> None:
         self._tree = tree
         self._journal = journal
         self._store = store
         self._readers = readers
         self._moves = moves
+        self._descriptions = descriptions
         self._ttl = ttl
         self._relocation = Relocation(store)
 
     async def make_marker(self, change: Change) -> Applied:
-        await self._store.write(change.key + "/", EMPTY)
         folder = change.node.folder
+        fresh = folder is None or folder.unborn or self._store.traits.real_directories or not self._store.traits.modes
+        await (self._write_marker if fresh else self._annotate_marker)(change)
         if folder is not None and folder.unborn:
             folder.unborn = False
             change.node.fresh_until = folder.listed_until = trio.current_time() + self._ttl
@@ -44,20 +57,37 @@ class Application:
         return Applied.DONE
 
     async def annotate(self, change: Change) -> Applied:
-        """Give the object the mode and the time that the node has."""
-        node, own = change.node, change.node.attributes
-        if node.artifact is None or own is None:
+        """Give the object the metadata that was set on the node."""
+        node = change.node
+        if node.folder is not None:
+            await self._annotate_marker(change)
+            self._tree.confirm(node)
+            return Applied.DONE
+        if node.artifact is None:
             return Applied.DONE
         old = self._moves.of(node.artifact)
         try:
-            node.artifact = await self._store.annotate(old, mode=own.mode, mtime_ns=own.mtime_ns)
+            node.artifact = await self._store.annotate(old, self._descriptions.changed(node))
             self._moves.note(old, node.artifact)
             self._journal.follow(self._journal.of(node), {old: node.artifact})
         except Changed:
-            # Somebody else has replaced the object, whose mode and time these are not.
+            # Somebody else has replaced the object, whose metadata this is not.
             node.fresh_until = -1.0
         self._tree.confirm(node)
         return Applied.DONE
+
+    async def _write_marker(self, change: Change) -> None:
+        await self._store.write(change.key + "/", replace(EMPTY, meta=self._descriptions.marked(change.node)))
+
+    async def _annotate_marker(self, change: Change) -> None:
+        """Have a marker there; what somebody has said of it before stays."""
+        meta = self._descriptions.changed(change.node)
+        try:
+            marker = await self._store.describe(change.key + "/")
+            if said(meta):
+                await self._store.annotate(marker, meta)
+        except (NotFound, Changed):
+            await self._write_marker(change)
 
     async def remove(self, changes: Sequence[Change]) -> None:
         """Deletes and rmdirs, in one request where the store can."""
@@ -128,7 +158,7 @@ class Application:
             node.replaced = True
         else:
             self._moves.note(old, moved[1])
-            node.artifact = moved[1]
+            node.artifact = _known(moved[1], old)
             self._journal.follow(self._journal.of(node), {old: moved[1]})
 
     async def _move_directory(self, change: Change, to: str) -> None:
@@ -165,7 +195,12 @@ class Application:
         until = trio.current_time() + self._ttl
         for node in self._nodes():
             if node.artifact in pairs:
-                node.artifact = pairs[node.artifact]
+                node.artifact = _known(pairs[node.artifact], node.artifact)
                 node.fresh_until = max(node.fresh_until, until)
         # Whatever their own keys are by now: what they speak of may have been here.
         self._journal.follow(self._journal, pairs)
+
+
+def _known(made: Artifact, old: Artifact) -> Artifact:
+    """A copy, with what was known of its origin where the answer does not say: it takes all of that along."""
+    return made if made.meta is not None else replace(made, meta=old.meta)

@@ -6,6 +6,8 @@ What it is not: a daemon: no kernel, no signals; tests assemble a mount over any
 
 from __future__ import annotations
 
+import hashlib
+import os
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +19,7 @@ from storemount.cache.blocks import BlockCache, Buffer, Fetch
 from storemount.catalog import Catalog
 from storemount.config import MountSettings, boot
 from storemount.conflicts import Conflicts
+from storemount.descriptions import Descriptions
 from storemount.errors import Changed
 from storemount.files import Files
 from storemount.fs import FileSystem
@@ -26,6 +29,8 @@ from storemount.readers import Readers
 from storemount.recovery import Recovery
 from storemount.stores.base import Artifact, ArtifactStore
 from storemount.stores.moves import Whereabouts
+from storemount.stores.notes import Notes
+from storemount.stores.remembering import Remembering
 from storemount.tree import Tree
 from storemount.writeback.change import Kind
 from storemount.writeback.durability import Durability
@@ -56,6 +61,7 @@ class Mount:
     durability: Durability
     conflicts: Conflicts
     recovery: Recovery
+    notes: Notes | None
     taken_up: int
 
 
@@ -63,9 +69,13 @@ def assemble(store: ArtifactStore, settings: MountSettings, folder: Path, identi
     """The parts over `store`, with the journal and the staged files in `folder`; `identity` names the store in the journal.
 
     `nursery` is where fetches and listings live. The caller awaits `recovery.confirm`, runs `worker.run` and `durability.run`, and closes
-    the ledger. Raises Unusable (the journal), OSError.
+    the ledger and the notes. The notes lie beside `folder`. Raises Unusable (the journal), OSError.
     """
-    tree = Tree(real_directories=store.traits.real_directories)
+    notes = None
+    if store.traits.modes and not store.traits.listed_meta:
+        notes = Notes(folder.with_name(f"{hashlib.sha256(os.fsencode(identity)).hexdigest()[:16]}.notes"))
+        store = Remembering(store, notes, full=settings.metadata == "full")
+    tree = Tree(real_directories=store.traits.real_directories, link_suffix=store.traits.link_suffix)
     moves = Whereabouts()
     bell = Bell()
     ledger = Ledger(folder / JOURNAL, store=identity, boot=boot())
@@ -77,11 +87,12 @@ def assemble(store: ArtifactStore, settings: MountSettings, folder: Path, identi
     blocks = BlockCache(_following(store, moves), settings.cache_size, nursery)
     readers = Readers(store, blocks, staging, moves)
     conflicts = Conflicts(tree, store, journal, readers)
-    publisher = Publisher(tree, store, journal, durability, staging, moves, conflicts, settings)
+    descriptions = Descriptions(tree, store, moves, settings)
+    publisher = Publisher(tree, store, journal, durability, staging, moves, conflicts, descriptions, settings)
     files = Files(tree, store, blocks, readers, staging, room, publisher, moves)
     catalog = Catalog(tree, store, journal, settings.ttl, settings.deadline, nursery)
     namespace = Namespace(tree, catalog, files, store, journal, publisher, staging, settings)
-    application = Application(tree, store, journal, readers, moves, settings.ttl)
+    application = Application(tree, store, journal, readers, moves, descriptions, settings.ttl)
     appliers = {
         Kind.PUT: publisher.put,
         Kind.MOVE: application.move,
@@ -91,8 +102,11 @@ def assemble(store: ArtifactStore, settings: MountSettings, folder: Path, identi
     worker = Worker(journal, bell, durability.before, appliers, application.remove, publisher.may_start, publisher.failed, settings.uploads)
     recovery = Recovery(tree, journal, ledger, staging, readers, store)
     taken_up = recovery.read_back()
-    fs = FileSystem(tree, catalog, namespace, files, publisher, journal, durability, store, Xattrs(store.uri), settings)
-    return Mount(fs, tree, catalog, blocks, journal, ledger, publisher, staging, room, worker, durability, conflicts, recovery, taken_up)
+    xattrs = Xattrs(store.uri, descriptions, room=store.traits.meta_bytes)
+    fs = FileSystem(tree, catalog, namespace, files, publisher, journal, durability, store, xattrs, settings)
+    return Mount(
+        fs, tree, catalog, blocks, journal, ledger, publisher, staging, room, worker, durability, conflicts, recovery, notes, taken_up
+    )
 
 
 def _following(store: ArtifactStore, moves: Whereabouts) -> Fetch:

@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 import trio
 
 from storemount.errors import MissingStore, NotADirectory, NotFound
-from storemount.stores.base import ArtifactStore
-from storemount.tree import Folder, Node, Tree
+from storemount.nodes import Folder, Node
+from storemount.stores.base import ArtifactStore, Child
+from storemount.tree import Tree
 from storemount.writeback.journal import Journal
 
 STATS_BEFORE_LISTING = 4
@@ -174,15 +175,37 @@ class Catalog:
             place = await self._place(parent)
             with self._tree.question() as began:
                 until = trio.current_time() + self._ttl
+                child: Child | None
                 try:
                     child = await self._store.stat(f"{place.key}/{name}" if place.key else name)
                 except NotFound:
-                    child = None
+                    child = await self._linked(place, name)
                 if self._has_moved(parent, place):
                     continue
-                if child is None:
+                if child is None or await self._is_link_elsewhere(parent, child):
                     return self._tree.adopt_absence(parent, name, began=began, until=until)
                 return self._tree.adopt(parent, child, began=began, fresh_until=until)
+
+    async def _linked(self, place: _Place, name: str) -> Child | None:
+        """The symbolic link of this name, where the store knows links by their keys (S12)."""
+        suffix = self._store.traits.link_suffix
+        if not suffix:
+            return None
+        try:
+            artifact = await self._store.describe(f"{place.key}/{name}{suffix}" if place.key else name + suffix)
+        except NotFound:
+            return None
+        return self._tree.link_of(name + suffix, artifact)
+
+    async def _is_link_elsewhere(self, parent: Node, child: Child) -> bool:
+        """Whether this object is seen as a symbolic link, under another name."""
+        link = self._tree.link_of(child.name, child.artifact) if child.artifact is not None else None
+        if link is None or child.name in _folder(parent).children:
+            return False
+        if link.name in _folder(parent).leaving:
+            return True
+        shown = await self.find(parent, link.name)
+        return shown is not None and bool(shown.suffix)
 
     async def _place(self, parent: Node) -> _Place:
         """Where the store has this directory. A store that renames in one step is not asked in the middle of it; and where a daemon that
@@ -254,7 +277,7 @@ class Catalog:
                     async for page in pages:
                         if self._has_moved(parent, place):
                             return False
-                        nodes = self._tree.adopt_page(parent, page, began=began, fresh_until=until)
+                        nodes = self._tree.adopt_page(parent, page, began=began, fresh_until=until, seen=seen)
                         seen.update(node.name for node in nodes)
                         listing.nodes += nodes
                         listing.tell()

@@ -49,6 +49,7 @@ class MountSettings:
     before it goes up. uploads: how many go up at once. drain_timeout: how long a stop waits for the queue (S8). durability: what a close
     waits for (S7): "crash" (the journal), "power" (the disk under it) or "store". fsync: what an fsync waits for, "store" or "local" (the
     disk). exclusive_create: whether O_EXCL is a claim on this machine ("local") or in the store ("store", at once an empty object).
+    metadata: what of the metadata of files is known without opening them: what a "listing" and this machine tell, or "full" (S12).
     file_mode and dir_mode are permission bits shown for what the store does not say; umask is taken off them.
     """
 
@@ -72,6 +73,7 @@ class MountSettings:
     durability: str = "crash"
     fsync: str = "store"
     exclusive_create: str = "local"
+    metadata: str = "listing"
     log_file: str | None = None
     log_level: str = "warning"
     fuse_options: tuple[str, ...] = ()

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 
 from storemount.config import MIB
 from storemount.errors import Changed, NotFound
+from storemount.nodes import Node
 from storemount.readers import Readers
 from storemount.stores.base import Artifact, ArtifactStore
-from storemount.tree import MAX_SEGMENT, Node, Tree
+from storemount.tree import MAX_SEGMENT, Tree
 from storemount.writeback.change import Change
 from storemount.writeback.journal import Journal
 from storemount.writeback.staging import StagedFile
@@ -105,7 +106,7 @@ class Conflicts:
         path, name = node.path, beside(node.name, time.time())
         self._tree.relink(node, parent, name)
         parent.folder.listed_until = -1.0
-        self._journal.rekey(change, node.path)
+        self._journal.rekey(change, node.key)
         self.seen.append(Conflict(path, node.path, time.time()))
         log.warning("conflict: %r was changed in the store while it was edited here; ours is kept as %r", path, node.path)
 

@@ -198,6 +198,8 @@ class Daemon:
         if len(mount.journal):
             log.error("stopped with %d changes not in the store; the next mount of it takes them up: %s", len(mount.journal), _some(mount))
         mount.ledger.close()
+        if mount.notes is not None:
+            mount.notes.close()
 
     def _identity(self, store: ArtifactStore) -> str:
         """What tells this store from every other, in the journal: its URI, and the server where that says nothing of it."""

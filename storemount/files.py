@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from storemount.cache.blocks import LARGEST, BlockCache
 from storemount.errors import Changed
 from storemount.neighbours import Neighbours
+from storemount.nodes import Node
 from storemount.publish import Publisher
 from storemount.readers import Readers
 from storemount.stores.base import Artifact, ArtifactStore
 from storemount.stores.moves import Whereabouts
-from storemount.tree import Node, Tree
+from storemount.tree import Tree
 from storemount.writeback.room import Room
 from storemount.writeback.staging import Buffer, StagedFile, Staging
 
@@ -193,5 +194,6 @@ class Files:
         """Where a symbolic link points."""
         if node.target is None:
             assert node.artifact is not None
-            node.target = bytes(await self._store.read(self._moves.of(node.artifact), 0, node.artifact.size))
+            target = bytes(await self._store.read(self._moves.of(node.artifact), 0, node.artifact.size))
+            node.target = target if node.suffix else target.removesuffix(b"\n")  # s3fs-fuse ends it with one.
         return node.target

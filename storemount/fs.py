@@ -24,10 +24,11 @@ from storemount.config import MountSettings
 from storemount.errors import BadHandle, Changed, Forbidden, Invalid, NameTooLong, NotADirectory, NotFound
 from storemount.files import Files, OpenFile
 from storemount.namespace import Namespace
+from storemount.nodes import Node
 from storemount.publish import Publisher
 from storemount.replies import Replies
 from storemount.stores.base import ArtifactStore, Capacity
-from storemount.tree import MAX_SEGMENT, Node, Tree
+from storemount.tree import MAX_SEGMENT, Tree
 from storemount.verbs import changing, kernel_op
 from storemount.writeback.durability import Durability
 from storemount.writeback.journal import Journal
@@ -137,7 +138,7 @@ class FileSystem(pyfuse3.Operations):
         own.atime_ns = attr.st_atime_ns if fields.update_atime else own.atime_ns
         own.mtime_ns = attr.st_mtime_ns if fields.update_mtime else own.mtime_ns
         own.ctime_ns = attr.st_ctime_ns if fields.update_ctime else time.time_ns()
-        self._publisher.described(node, stored=fields.update_mode or fields.update_mtime)
+        self._publisher.described(node, stored=fields.update_mode or fields.update_mtime or fields.update_uid or fields.update_gid)
         return self._replies.attributes(node)
 
     @kernel_op
@@ -323,23 +324,28 @@ class FileSystem(pyfuse3.Operations):
 
     @kernel_op
     async def getxattr(self, inode: int, name: bytes, ctx: RequestContext) -> bytes:
-        return self._xattrs.get(self._node(inode), bytes(name))
+        return await self._xattrs.get(self._node(inode), bytes(name))
 
     @kernel_op
     async def listxattr(self, inode: int, ctx: RequestContext) -> Sequence[bytes]:
         return self._xattrs.names(self._node(inode))
 
-    @kernel_op
+    @changing
     async def setxattr(self, inode: int, name: bytes, value: bytes, ctx: RequestContext) -> None:
-        self._xattrs.set(self._node(inode), bytes(name), bytes(value))
+        node = self._node(inode)
+        await self._xattrs.set(node, bytes(name), bytes(value))
+        self._publisher.described(node, stored=True)
 
-    @kernel_op
+    @changing
     async def removexattr(self, inode: int, name: bytes, ctx: RequestContext) -> None:
-        self._xattrs.remove(self._node(inode), bytes(name))
+        node = self._node(inode)
+        await self._xattrs.remove(node, bytes(name))
+        self._publisher.described(node, stored=True)
 
 
 def _clear_set_id(node: Node) -> None:
     """A changed file must not keep set-id bits: since `handshake` asks for KILLPRIV_V2, clearing them is ours."""
     own = node.attributes
-    if own is not None and own.mode is not None and own.mode & (stat.S_ISUID | stat.S_ISGID) and node.folder is None:
-        own.mode &= ~(stat.S_ISUID | (stat.S_ISGID if own.mode & stat.S_IXGRP else 0))
+    mode = own.mode if own is not None and own.mode is not None else node.artifact.mode if node.artifact is not None else None
+    if mode is not None and mode & (stat.S_ISUID | stat.S_ISGID) and node.folder is None:
+        node.own.mode = stat.S_IMODE(mode) & ~(stat.S_ISUID | (stat.S_ISGID if mode & stat.S_IXGRP else 0))

@@ -24,9 +24,10 @@ from storemount.errors import (
     NotFound,
 )
 from storemount.files import Files
+from storemount.nodes import Node
 from storemount.publish import Publisher
 from storemount.stores.base import EMPTY, Artifact, ArtifactStore, is_partial
-from storemount.tree import Node, Tree, mappable
+from storemount.tree import Tree, mappable
 from storemount.writeback.change import Change, Kind, State
 from storemount.writeback.journal import Journal
 from storemount.writeback.staging import Staging
@@ -85,6 +86,7 @@ class Namespace:
         node = self._tree.add(parent, name)
         node.target = target
         if self._store.traits.modes:
+            node.suffix = self._store.traits.link_suffix
             node.staged = self._staging.create()
             node.staged.write(0, target)
             node.own.mode = 0o777
@@ -137,7 +139,7 @@ class Namespace:
         assert node.parent is not None
         hides = (node.parent, node.name)
         self._tree.hide(*hides)
-        change = self._journal.add(kind, node, node.path, artifact=artifact, hides=hides, delay=self._settings.upload_delay)
+        change = self._journal.add(kind, node, node.key, artifact=artifact, hides=hides, delay=self._settings.upload_delay)
         if node.opens:
             change.displaced.append(node)
         return change
@@ -218,10 +220,14 @@ class Namespace:
     def _rename_file(self, node: Node, to: Node, name: str, target: Node | None) -> None:
         waiting = self._journal.waiting_put(node)
         displaced, overwrites = self._displace(node, target)
+        if target is not None and overwrites and target.suffix != node.suffix:
+            # A file takes the name of a link, or a link that of a file: their keys are not the same.
+            self._remove_later(Kind.DELETE, target, target.artifact)
+            overwrites = False
         change = None
         if node.artifact is not None or self._journal.running_put(node) is not None:
             self._keep_directory(node)
-            change = self._move_later(node, self._key(to, name))
+            change = self._move_later(node, self._key(to, name) + node.suffix)
         elif node.covers or (waiting is not None and waiting.uncertain):
             # The name that this new file leaves must not show what the store has there.
             self._keep_directory(node)
@@ -229,7 +235,7 @@ class Namespace:
         self._tree.relink(node, to, name)
         node.covers = overwrites and node.artifact is None
         if waiting is not None:
-            self._journal.rekey(waiting, node.path)
+            self._journal.rekey(waiting, node.key)
             self._publisher.overwrites(waiting)
         replacing = change or waiting
         if replacing is not None:
@@ -258,7 +264,7 @@ class Namespace:
         assert node.parent is not None
         hides = (node.parent, node.name)
         self._tree.hide(*hides)
-        return self._journal.add(Kind.MOVE, node, node.path, to=to, artifact=node.artifact, hides=hides)
+        return self._journal.add(Kind.MOVE, node, node.key, to=to, artifact=node.artifact, hides=hides)
 
     def _is_in_store(self, node: Node) -> bool:
         """Whether the store has, or is just getting, something under this name."""

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from cachetools import LRUCache
 
 from storemount.config import MIB
+from storemount.nodes import Folder, Node
 from storemount.stores.base import Artifact
-from storemount.tree import Folder, Node
 
 SMALL = MIB
 MOST = 32

@@ -17,10 +17,12 @@ import trio
 
 from storemount.config import MountSettings
 from storemount.conflicts import Conflicts
+from storemount.descriptions import Descriptions
 from storemount.errors import AlreadyExists, Changed, may_pass
+from storemount.nodes import ROOT, Node
 from storemount.stores.base import Artifact, ArtifactStore, Source
 from storemount.stores.moves import Whereabouts
-from storemount.tree import Node, Tree
+from storemount.tree import Tree
 from storemount.writeback.change import Applied, Change, Kind, State
 from storemount.writeback.durability import Durability
 from storemount.writeback.journal import Journal
@@ -37,6 +39,7 @@ class Publisher:
         staging: Staging,
         moves: Whereabouts,
         conflicts: Conflicts,
+        descriptions: Descriptions,
         settings: MountSettings,
     ) -> None:
         self._tree = tree
@@ -46,6 +49,7 @@ class Publisher:
         self._staging = staging
         self._moves = moves
         self._conflicts = conflicts
+        self._descriptions = descriptions
         self._settings = settings
 
     # promises
@@ -99,19 +103,22 @@ class Publisher:
     def described(self, node: Node, *, stored: bool = False) -> None:
         """Mode, owner, times or attributes of this node were set: what is still to be sent says so too.
 
-        stored: it was the mode or the time, which the store's own object has to follow, where it has them."""
-        waiting = self._journal.waiting_put(node)
-        if waiting is not None:
-            self._journal.update(waiting)
-        elif stored and self._store.traits.modes and node.attached and node.staged is None and node.artifact is not None:
-            self._annotate(node)
-
-    def _annotate(self, node: Node) -> None:
-        for change in self._journal.at(node.path):
-            if change.kind is Kind.ANNOTATE and change.node is node and change.state is not State.RUNNING:
+        stored: what the store's own object has to follow, where it can."""
+        if not node.attached or node.ino == ROOT:
+            return
+        for change in reversed(self._journal.of(node)):
+            if change.kind in (Kind.PUT, Kind.MKDIR, Kind.ANNOTATE) and change.state is not State.RUNNING:
                 self._journal.update(change)
                 return
-        self._journal.add(Kind.ANNOTATE, node, node.path, artifact=node.artifact, delay=self._settings.upload_delay)
+        if stored and self._store.traits.modes and self._has_object(node):
+            self._journal.add(Kind.ANNOTATE, node, node.key, artifact=node.artifact, delay=self._settings.upload_delay)
+
+    def _has_object(self, node: Node) -> bool:
+        """Whether the store has, or is about to have, something that a change of metadata is about, and nothing will replace it."""
+        if node.folder is not None:
+            return not self._store.traits.real_directories
+        on_its_way = self._journal.running_put(node) is not None
+        return on_its_way or (node.staged is None and node.artifact is not None)
 
     async def relocated(self, node: Node) -> bool:
         """Whether the bytes of this node were just moved, or may have been by a daemon that died; waits for the end of that."""
@@ -172,7 +179,7 @@ class Publisher:
         """What is unfinished of this file, or at and below this directory."""
         rows = set(self._journal.puts_of(node))
         if node.attached:
-            rows |= {*self._journal.under(node.path), *self._journal.moves_above(node.path)}
+            rows |= {*self._journal.under(node.key), *self._journal.moves_above(node.path)}
         return sorted(rows, key=lambda row: row.id)
 
     # uploads
@@ -215,6 +222,7 @@ class Publisher:
         if change.tries and self._store.traits.local_files and staged.taken:
             # The answer was lost.
             return await self._conflicts.found(change.key)
+        await self._descriptions.learn(change.node)
         source = self._source(change, staged)
         based_on = self._based_on(change.node, staged)
         try:
@@ -256,10 +264,10 @@ class Publisher:
             node.error = change.error
             if change.staged is not None:
                 self._staging.keep(change.staged)
-        if change.kind is not Kind.PUT or not node.attached or node.path == change.key:
+        if change.kind is not Kind.PUT or not node.attached or node.key == change.key:
             return
-        if not any(row.node is node for row in self._journal.at(node.path)):
-            self._journal.rekey(change, node.path)
+        if not any(row.node is node for row in self._journal.at(node.key)):
+            self._journal.rekey(change, node.key)
 
     def abandon(self, node: Node) -> None:
         """A file without a name and without a handle: its bytes are nobody's."""
@@ -268,9 +276,7 @@ class Publisher:
             node.staged = None
 
     def _source(self, change: Change, staged: StagedFile) -> Source:
-        node, own = change.node, change.node.attributes
-        mode = own.mode if own is not None and own.mode is not None else self._settings.file_mode & ~self._settings.umask
-        mtime_ns = own.mtime_ns if own is not None and own.mtime_ns is not None else os.stat(staged.path).st_mtime_ns
+        node = change.node
         # A layer above it needs the file where it is, should the daemon die before that has gone up.
         movable = staged.size == change.size and node.staged in (staged, None)
-        return Source(staged.path, change.size, movable=movable, mtime_ns=mtime_ns, mode=node.kind | mode)
+        return Source(staged.path, change.size, movable=movable, meta=self._descriptions.sent(node, os.stat(staged.path).st_mtime_ns))

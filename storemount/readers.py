@@ -18,9 +18,9 @@ from storemount.cache.blocks import BlockCache
 from storemount.cache.pages import read_file
 from storemount.cache.readahead import Window
 from storemount.errors import Changed
+from storemount.nodes import Node
 from storemount.stores.base import Artifact, ArtifactStore
 from storemount.stores.moves import Whereabouts
-from storemount.tree import Node
 from storemount.writeback.staging import Buffer, Staging
 
 PRESERVED = 1024 * 1024 * 1024
@@ -141,6 +141,11 @@ class ArtifactBase:
             self.reader = None
 
 
+def _is_of(reader: Reader, artifact: Artifact) -> bool:
+    """Whether it reads this version, whatever has been learnt about that since."""
+    return reader.artifact is artifact or reader.artifact == artifact
+
+
 class Readers:
     """By inode number; one instance a mount."""
 
@@ -154,7 +159,7 @@ class Readers:
     def of(self, node: Node, artifact: Artifact) -> Reader:
         """The reader of this inode, of the version that it has now."""
         reader = self._readers.get(node.ino)
-        if reader is None or reader.artifact is not artifact:
+        if reader is None or not _is_of(reader, artifact):
             reader = self._renew(node, artifact, reader)
         return reader
 
@@ -184,7 +189,7 @@ class Readers:
         held = self._readers.get(node.ino)
         if not self._store.traits.local_files or node.staged is not None or node.artifact is None:
             return
-        if held is None or held.artifact is not node.artifact:
+        if held is None or not _is_of(held, node.artifact):
             self._renew(node, node.artifact, held)
 
     def base_of(self, artifact: Artifact) -> ArtifactBase:
@@ -197,7 +202,7 @@ class Readers:
             return None
         held = self._readers.get(node.ino)
         base = self.base_of(node.artifact)
-        if held is not None and held.artifact is node.artifact:
+        if held is not None and _is_of(held, node.artifact):
             base.reader = held.again()
         elif self._store.traits.local_files:
             base.reader = self._reader(node.artifact)

@@ -17,9 +17,10 @@ from dataclasses import replace
 import trio
 
 from storemount.errors import NotFound, Refused
+from storemount.nodes import Node
 from storemount.readers import Readers
 from storemount.stores.base import Artifact, ArtifactStore
-from storemount.tree import Node, Tree
+from storemount.tree import Tree
 from storemount.writeback.change import Change, Kind, State
 from storemount.writeback.journal import Journal
 from storemount.writeback.ledger import Ledger, Row
@@ -142,11 +143,11 @@ class Recovery:
 
     def _file(self, key: str, detail: Told) -> Node:
         """The file of this row, at `key`: the one that an earlier row was about, or a new one in place of what was there."""
-        parent, name, held = self._place(key)
+        parent, name, held = self._place(key.removesuffix(detail.suffix))
         node = self._nodes.get(detail.ino)
         if node is None or node is not held:
             node = self._nodes[detail.ino] = self._tree.add(parent, name)
-        node.attributes = detail.attributes
+        node.attributes, node.suffix = detail.attributes, detail.suffix
         return node
 
     def _supersede(self, node: Node, key: str) -> None:
@@ -180,13 +181,14 @@ class Recovery:
         node = self._nodes[detail.ino] = self._folder(row.key)
         assert node.folder is not None
         node.folder.marked = True
+        node.attributes = detail.attributes
         change = self._change(row, detail, node)
         self._journal.restore(change)
         # With something to wait for it cannot have been applied: what the store has there belongs to an older directory.
         node.folder.unborn = bool(change.after)
 
     def _restore_removal(self, row: Row, detail: Told, *, directory: bool) -> None:
-        parent, name, held = self._place(row.key)
+        parent, name, held = self._place(row.key.removesuffix(detail.suffix))
         node = self._nodes.get(detail.ino) or held or self._tree.add(parent, name, directory=directory)
         if node.parent is parent and node.name == name:
             self._tree.unlink(node)
@@ -197,7 +199,7 @@ class Recovery:
 
     def _restore_move(self, row: Row, detail: Told) -> None:
         assert detail.to is not None
-        parent, name, _ = self._place(row.key)
+        parent, name, _ = self._place(row.key.removesuffix(detail.suffix))
         if detail.directory:
             node = self._nodes[detail.ino] = self._folder(row.key)
         else:
@@ -207,10 +209,14 @@ class Recovery:
         change = self._change(row, detail, node)
         change.hides = (parent, name)
         self._journal.restore(change)
-        to, to_name, _ = self._place(detail.to)
+        to, to_name, _ = self._place(detail.to.removesuffix(detail.suffix))
         self._tree.relink(node, to, to_name)
 
     def _restore_annotate(self, row: Row, detail: Told) -> None:
-        node = self._file(row.key, detail)
-        node.artifact = detail.base if node.artifact is None else node.artifact
+        if detail.directory:
+            node = self._nodes[detail.ino] = self._folder(row.key)
+            node.attributes = detail.attributes
+        else:
+            node = self._file(row.key, detail)
+            node.artifact = detail.base if node.artifact is None else node.artifact
         self._journal.restore(self._change(row, detail, node))

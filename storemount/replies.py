@@ -17,10 +17,12 @@ import trio
 from pyfuse3 import EntryAttributes
 
 from storemount.config import MountSettings
-from storemount.tree import Node
+from storemount.nodes import Node
+from storemount.stores.base import Meta
 
 BLOCK = 512
 FOREVER = 1e9
+NOTHING = Meta()
 
 
 class Replies:
@@ -32,16 +34,18 @@ class Replies:
 
     def attributes(self, node: Node) -> EntryAttributes:
         own, artifact = node.attributes, node.artifact
+        kept = (artifact.meta if artifact is not None else None) or NOTHING
         entry = EntryAttributes()
         entry.st_ino = node.ino
         entry.st_mode = node.kind | self._permissions(node)
         entry.st_nlink = (2 if node.folder is not None else 1) if node.attached else 0
-        entry.st_uid = own.uid if own is not None and own.uid is not None else self._uid
-        entry.st_gid = own.gid if own is not None and own.gid is not None else self._gid
+        entry.st_uid = own.uid if own is not None and own.uid is not None else self._owner(kept.uid, self._settings.uid, self._uid)
+        entry.st_gid = own.gid if own is not None and own.gid is not None else self._owner(kept.gid, self._settings.gid, self._gid)
         entry.st_size = node.size
         entry.st_blksize = 1 << 20
         entry.st_blocks = (node.size + BLOCK - 1) // BLOCK
         mtime = artifact.mtime_ns if artifact is not None else self._started_ns
+        mtime = kept.mtime_ns if kept.mtime_ns is not None else mtime
         if own is not None:
             mtime = own.mtime_ns if own.mtime_ns is not None else mtime
             entry.st_atime_ns = own.atime_ns if own.atime_ns is not None else mtime
@@ -51,6 +55,11 @@ class Replies:
         entry.st_mtime_ns = mtime
         entry.attr_timeout = entry.entry_timeout = self._remaining(node)
         return entry
+
+    @staticmethod
+    def _owner(kept: int | None, wanted: int | None, usual: int) -> int:
+        """Whom the store names, unless the mount was told whom to show."""
+        return kept if kept is not None and wanted is None else usual
 
     def _permissions(self, node: Node) -> int:
         if node.attributes is not None and node.attributes.mode is not None:

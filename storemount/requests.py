@@ -18,8 +18,8 @@ import trio
 from storemount.assembly import Mount
 from storemount.config import MIB
 from storemount.errors import StoreMountError
+from storemount.nodes import Node
 from storemount.report import progress, row, rows, state
-from storemount.tree import Node
 from storemount.writeback.change import Change, Kind, State
 
 PULSE = 0.1
@@ -95,8 +95,10 @@ class Requests:
 
     def _unfinished(self, path: str) -> list[Change]:
         """The rows at and below `path`, and the moves that bring it there with a directory above."""
-        journal = self._mount.journal
-        return sorted({*journal.under(path), *journal.moves_above(path)}, key=lambda row: row.id)
+        journal, node = self._mount.journal, self._mount.tree.find(path)
+        # A link's key is not its path.
+        own = journal.of(node) if node is not None else ()
+        return sorted({*journal.under(path), *journal.moves_above(path), *own}, key=lambda row: row.id)
 
     async def _over(self, changes: list[Change]) -> None:
         """Until each of them has ended or cannot go on; a file whose put was taken back is followed to its new one."""

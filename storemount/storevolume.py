@@ -15,6 +15,7 @@ import io
 import os
 import stat
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from dataclasses import replace
 from functools import partial
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -24,7 +25,7 @@ from storemount.config import MIB
 from storemount.errors import AlreadyExists, Changed, NotFound, StoreMountError, os_error
 from storemount.keyspace import Keyspace
 from storemount.portal import Portal
-from storemount.stores.base import Artifact, ArtifactStore, Child, Source
+from storemount.stores.base import Artifact, ArtifactStore, Child, Meta, Source
 from storemount.streams import VersionStream, stage
 from storemount.volume import Access, Draft, Entry
 
@@ -116,7 +117,7 @@ class StoreVolume:
         return Draft(fd, partial(self._publish, key, old, access))
 
     def _publish(self, key: str, old: Artifact | None, access: Access, path: str, size: int) -> None:
-        source = Source(path, size, mode=old.mode if old is not None else None)
+        source = Source(path, size, meta=_kept(old))
         absent = access.exclusive or (access.keeps and old is None)
         try:
             self._call(key, Keyspace.publish, key, source, over=old if access.keeps else None, absent=absent)
@@ -180,6 +181,11 @@ async def _begin(space: Keyspace, key: str, access: Access) -> tuple[str, Artifa
     if there is not None and access.exclusive:
         raise AlreadyExists(key)
     return key, there.artifact if there is not None else None
+
+
+def _kept(old: Artifact | None) -> Meta:
+    """What a file that is written anew keeps of the one before; its time is that of its new bytes."""
+    return replace(old.meta, mtime_ns=None) if old is not None and old.meta is not None else Meta()
 
 
 def _status(name: str, child: Child) -> os.stat_result:

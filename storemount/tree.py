@@ -15,18 +15,15 @@ from __future__ import annotations
 import itertools
 import stat
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
 from storemount.errors import NotFound
-from storemount.stores.base import Artifact, Child, is_partial
+from storemount.nodes import ROOT, Attributes, Folder, Node
+from storemount.stores.base import Artifact, Child, Meta, is_partial, said
+from storemount.stores.dialects import LONGEST_TARGET
 
-if TYPE_CHECKING:
-    from storemount.writeback.staging import StagedFile
-
-ROOT = 1
 MAX_SEGMENT = 255
 
 
@@ -37,126 +34,16 @@ def mappable(name: str) -> bool:
     return len(name.encode("utf-8", "surrogateescape")) <= MAX_SEGMENT
 
 
-@dataclass(slots=True)
-class Attributes:
-    """What a program set on a node and the store does not carry; None where nothing was set."""
-
-    mode: int | None = None
-    uid: int | None = None
-    gid: int | None = None
-    mtime_ns: int | None = None
-    atime_ns: int | None = None
-    ctime_ns: int | None = None
-    xattrs: dict[bytes, bytes] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class Folder:
-    """The directory side of a node.
-
-    children: what is there. listed_until: until when `children` is the whole truth. marked: a marker object exists, or the store has real
-    directories. hidden: the store holds keys below that cannot be mapped. shadowed: files that a directory's name hides, in the listing
-    under way. touched: names changed here, and when (`Tree.tick`). leaving: names whose objects the store still has, and how many pending
-    changes will take them away. unborn: the store does not have this directory yet, so nobody but the tree knows what is in it.
-    """
-
-    children: dict[str, Node] = field(default_factory=dict)
-    listed_until: float = -1.0
-    absent: dict[str, float] = field(default_factory=dict)
-    touched: dict[str, int] = field(default_factory=dict)
-    marked: bool = False
-    hidden: bool = False
-    unborn: bool = False
-    leaving: Counter[str] = field(default_factory=Counter)
-    shadowed: list[Child] = field(default_factory=list)
-
-
-@dataclass(slots=True, eq=False)
-class Node:
-    """A name we know, or knew: what the store holds (`artifact`) and the local truth not yet there (`staged`, `pending`).
-
-    covers: the store has another object under this name, which the staged bytes will replace. target: where a symbolic link points.
-    lookups: what the kernel holds. opens, writers: open handles. pending: unfinished changes. error: why the last upload was refused.
-    replaced: somebody else changed or removed the object, and the name is another node's. parent is None when the node has no name
-    any more (unlinked, or replaced by a newer version).
-    """
-
-    ino: int
-    parent: Node | None
-    name: str
-    artifact: Artifact | None = None
-    covers: bool = False
-    folder: Folder | None = None
-    target: bytes | None = None
-    staged: StagedFile | None = None
-    attributes: Attributes | None = None
-    fresh_until: float = -1.0
-    lookups: int = 0
-    opens: int = 0
-    writers: int = 0
-    pending: int = 0
-    error: Exception | None = None
-    replaced: bool = False
-
-    @property
-    def pinned(self) -> bool:
-        """Local truth that a listing must not overrule."""
-        if self.staged is not None or self.pending > 0 or (self.artifact is None and self.target is not None):
-            return True
-        return self.folder is not None and bool(self.folder.leaving)
-
-    @property
-    def attached(self) -> bool:
-        return self.parent is not None or self.ino == ROOT
-
-    @property
-    def is_symlink(self) -> bool:
-        return self.target is not None or (self.artifact is not None and self.artifact.is_symlink)
-
-    @property
-    def kind(self) -> int:
-        """The file type bits of st_mode."""
-        if self.folder is not None:
-            return stat.S_IFDIR
-        return stat.S_IFLNK if self.is_symlink else stat.S_IFREG
-
-    @property
-    def size(self) -> int:
-        if self.staged is not None:
-            return self.staged.size
-        if self.target is not None:
-            return len(self.target)
-        return self.artifact.size if self.artifact else 0
-
-    @property
-    def own(self) -> Attributes:
-        """The attributes set here, made on first use."""
-        if self.attributes is None:
-            self.attributes = Attributes()
-        return self.attributes
-
-    @property
-    def path(self) -> str:
-        """The name relative to the mount's root, which is the key the node should have in the store. Raises NotFound: it has no name."""
-        parts: list[str] = []
-        node = self
-        while node.ino != ROOT:
-            if node.parent is None:
-                raise NotFound(f"{self.name} has gone")
-            parts.append(node.name)
-            node = node.parent
-        return "/".join(reversed(parts))
-
-
 class Tree:
     """All nodes, by inode number and by name."""
 
-    def __init__(self, *, real_directories: bool) -> None:
+    def __init__(self, *, real_directories: bool, link_suffix: str = "") -> None:
         self._inodes = itertools.count(ROOT + 1)
         self._ticks = itertools.count(1)
         self._now = 0
         self._asked: Counter[int] = Counter()
         self._real_directories = real_directories
+        self._link_suffix = link_suffix
         self.root = Node(ROOT, None, "", folder=Folder(marked=True), lookups=1)
         self._nodes: dict[int, Node] = {ROOT: self.root}
 
@@ -290,10 +177,13 @@ class Tree:
         if folder is None or not parent.attached or not mappable(child.name):
             return None
         held = folder.children.get(child.name)
-        if folder.touched.get(child.name, 0) > began or child.name in folder.leaving or (held is not None and held.pinned):
+        if _is_ours(folder, child.name, began) or (held is not None and held.pinned):
             return held
-        keep = held is not None and (_same(held, child) or self._pinned_below(held))
-        node = held if held is not None and keep else self._replace(parent, child, held)
+        if held is not None and (self._same(held, child) or self._pinned_below(held)):
+            node = held
+            self._learn(node, child)
+        else:
+            node = self._replace(parent, child, held)
         node.replaced = False
         node.fresh_until = max(node.fresh_until, fresh_until)
         folder.absent.pop(child.name, None)
@@ -301,23 +191,74 @@ class Tree:
 
     def _replace(self, parent: Node, child: Child, held: Node | None) -> Node:
         node = Node(next(self._inodes), None, "", artifact=child.artifact)
+        node.suffix = self._suffix(child)
         if child.artifact is None:
             node.folder = Folder(marked=self._real_directories)
-        if held is not None and held.kind == node.kind and held.attributes is not None:
+            self.describe(node, child.meta)
+        elif child.artifact.meta is None and held is not None and held.kind == node.kind and held.attributes is not None:
             kept = held.attributes
-            node.attributes = Attributes(mode=kept.mode, uid=kept.uid, gid=kept.gid, xattrs=dict(kept.xattrs))
+            node.attributes = Attributes(mode=kept.mode, uid=kept.uid, gid=kept.gid, xattrs=kept.xattrs)
         if held is not None:
             held.replaced = True
         self._nodes[node.ino] = node
         self._attach(node, parent, child.name)
         return node
 
+    def _suffix(self, child: Child) -> str:
+        """What the key of this row has beyond its name."""
+        artifact, suffix = child.artifact, self._link_suffix
+        return suffix if suffix and artifact is not None and artifact.key.endswith(child.name + suffix) and artifact.is_symlink else ""
+
+    def _same(self, node: Node, child: Child) -> bool:
+        """Whether the node is this version (a directory has but one), and of this kind."""
+        held, told = node.artifact, child.artifact
+        if held is None or told is None:
+            return node.folder is not None and told is None
+        if node.suffix != self._suffix(child) or (told.meta is not None and told.is_symlink != node.is_symlink):
+            return False
+        return held.version == told.version and held.size == told.size
+
+    def _learn(self, node: Node, child: Child) -> None:
+        """What the store says of a version that is known already goes over what was known of its metadata."""
+        if child.artifact is None:
+            self.describe(node, child.meta)
+        elif (meta := child.artifact.meta) is not None and node.artifact is not None and meta != node.artifact.meta:
+            node.artifact = replace(node.artifact, meta=meta)
+            if node.attributes is not None:
+                for name in said(meta):
+                    setattr(node.attributes, name, None)
+
+    def describe(self, node: Node, meta: Meta | None) -> None:
+        """The marker of this directory says so."""
+        for name, value in said(meta).items() if meta is not None else ():
+            setattr(node.own, name, stat.S_IMODE(value) if name == "mode" else value)
+
+    def link_of(self, name: str, artifact: Artifact) -> Child | None:
+        """The symbolic link that an object of this name is, where names tell that; None where it is an ordinary file."""
+        suffix = self._link_suffix
+        if not suffix or not name.endswith(suffix) or not 0 < artifact.size <= LONGEST_TARGET or name == suffix:
+            return None
+        meta = replace(artifact.meta or Meta(), mode=stat.S_IFLNK | 0o777)
+        return Child(name.removesuffix(suffix), replace(artifact, meta=meta))
+
+    def _shown_as(self, folder: Folder, child: Child, taken: Collection[str], seen: Collection[str], began: int) -> Child:
+        """The row as it is shown: a link under its own name, unless something else has that, or it is known as an ordinary file here."""
+        link = self.link_of(child.name, child.artifact) if child.artifact is not None else None
+        if link is None:
+            return child
+        held = folder.children.get(child.name)
+        if (held is not None and not held.suffix) or _is_ours(folder, child.name, began):
+            return child
+        if _is_ours(folder, link.name, began):
+            return link  # Whose name a pending change has taken.
+        return child if link.name in taken or link.name in seen else link
+
     def adopt_absence(self, parent: Node, name: str, *, began: int, until: float) -> Node | None:
         """The store confirmed that nothing has this name: the local node there, if local truth knows better."""
         folder = parent.folder
         assert folder is not None
         held = folder.children.get(name)
-        if folder.touched.get(name, 0) > began or name in folder.leaving or (held is not None and held.pinned):
+        if _is_ours(folder, name, began) or (held is not None and held.pinned):
             return held
         if held is not None:
             if self._pinned_below(held):
@@ -330,15 +271,18 @@ class Tree:
     def _pinned_below(self, node: Node) -> bool:
         return node.folder is not None and any(each.pinned for each in self.below(node))
 
-    def adopt_page(self, parent: Node, page: Sequence[Child], *, began: int, fresh_until: float) -> list[Node]:
-        """One page of a listing; the nodes it shows, in its order, each name once. Directories win over files of the same name."""
+    def adopt_page(self, parent: Node, page: Sequence[Child], *, began: int, fresh_until: float, seen: Collection[str] = ()) -> list[Node]:
+        """One page of a listing that has shown `seen` before; the nodes it shows, in its order, each name once. Directories win over files
+        of the same name."""
         folder = parent.folder
         assert folder is not None
         directories = {child.name for child in page if child.artifact is None}
+        taken = {child.name for child in page} if self._link_suffix else set()
         shown: dict[int, Node] = {}
-        for child in page:
+        for raw in page:
+            child = self._shown_as(folder, raw, taken, seen, began)
             if child.name == "" and child.artifact is not None:
-                folder.marked = True
+                self._adopt_marker(parent, child.artifact, began)
                 continue
             if not mappable(child.name):
                 folder.hidden = True
@@ -349,6 +293,13 @@ class Tree:
             if node is not None and node.attached:
                 shown[node.ino] = node
         return list(shown.values())
+
+    def _adopt_marker(self, node: Node, marker: Artifact, began: int) -> None:
+        assert node.folder is not None
+        node.folder.marked = True
+        above = node.parent.folder if node.parent is not None else None
+        if above is not None and not node.pending and above.touched.get(node.name, 0) <= began:
+            self.describe(node, marker.meta)
 
     def _is_shadowed(self, folder: Folder, child: Child, directories: set[str]) -> bool:
         """Whether a directory has this file's name; where only an older listing says so, `adopt_end` decides."""
@@ -381,13 +332,11 @@ class Tree:
         folder.listed_until = listed_until
 
 
+def _is_ours(folder: Folder, name: str, began: int) -> bool:
+    """Whether what was asked at tick `began` says nothing of this name."""
+    return name in folder.leaving or folder.touched.get(name, 0) > began
+
+
 def _must_be_attached(parent: Node) -> None:
     if not parent.attached:
         raise NotFound(f"the directory {parent.name} has gone")
-
-
-def _same(node: Node, child: Child) -> bool:
-    """Whether the node is this version (a directory has but one)."""
-    if node.artifact is None or child.artifact is None:
-        return node.folder is not None and child.artifact is None
-    return node.artifact.version == child.artifact.version and node.artifact.size == child.artifact.size

@@ -96,6 +96,12 @@ def _octal(mode: int) -> str:
     click.Choice(["local", "store"]),
     "Among whom O_EXCL makes one the winner: the programs of this mount, or all machines (the object is there, empty, at once).",
 )
+@_option(
+    "metadata",
+    click.Choice(["listing", "full"]),
+    "What modes, owners, times and links are taken from: what a `listing` of the store tells and this machine knows, or (`full`) what each "
+    "object says, for one request each on a store whose listings do not tell.",
+)
 @_option("uploads", click.IntRange(min=1), "How many files go up at once.")
 @click.option(
     "--engine", type=click.Choice(["auto", "native", "fsspec"]), default="auto", show_default=True, help="What talks to the store."

@@ -27,6 +27,7 @@ VALUES = frozenset(
         "staging_size",
         "staging_wait",
         "exclusive_create",
+        "metadata",
         "uid",
         "gid",
         "umask",

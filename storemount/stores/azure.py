@@ -26,22 +26,24 @@ from storemount.errors import (
     Corrupt,
     InvalidName,
     MissingStore,
+    NoSpace,
     NotEmpty,
     NotFound,
     StoreMountError,
     TimedOut,
     Unavailable,
 )
-from storemount.stores.azureanswers import Answer, artifact_of, headers, made, pin, row, tag
+from storemount.stores.azureanswers import Answer, artifact_of, described, headers, made, pin, row, tag
 from storemount.stores.azureerrors import named
 from storemount.stores.azurenames import FOLDER, is_holdable, refuse_unholdable, says_folder, stub, traits
 from storemount.stores.azuresettings import AzureSettings
-from storemount.stores.base import Artifact, Child, Source
+from storemount.stores.base import Artifact, Child, Meta, Source
 from storemount.stores.bridge import AsyncioThread
 from storemount.stores.budget import ByteBudget
 from storemount.stores.conditions import Condition
+from storemount.stores.dialects import azure_written, length, merged, read
 from storemount.stores.flat import FlatStore, distinct
-from storemount.stores.metadata import user_metadata, whole_seconds
+from storemount.stores.metadata import whole_seconds
 from storemount.stores.parallel import for_each, resolve
 from storemount.stores.parts import CONCURRENT, SINGLE_PUT, UPLOAD_BYTES, in_memory, part_size, patience, ranges, read_part
 
@@ -79,7 +81,39 @@ class AzureStore(FlatStore):
     async def _head(self, key: str, *, shield: bool = False) -> Artifact | None:
         """The blob with this key; None when it stands for a directory."""
         told = await self._blob(key, self._full(key), "get_blob_properties", shield=shield)
-        return None if says_folder(told.metadata) else artifact_of(key, told)
+        return None if says_folder(told.metadata) else described(key, told)
+
+    async def describe(self, key: str) -> Artifact:
+        return described(key, await self._properties(key))
+
+    async def _properties(self, key: str) -> Any:
+        """Of the blob with this key; of a directory's key, of whatever stands for it. Raises NotFound."""
+        full = self._full(key)
+        if key.endswith("/") and (name := stub(full)) is not None:
+            with suppress(NotFound):
+                if says_folder((told := await self._blob(key, name, "get_blob_properties")).metadata):
+                    return told
+        told = await self._blob(key, full, "get_blob_properties")
+        if not key.endswith("/") and says_folder(told.metadata):
+            raise NotFound(f"{key}: that is a directory")
+        return told
+
+    async def annotate(self, artifact: Artifact, meta: Meta) -> Artifact:
+        key = artifact.key
+        try:
+            told = await self._properties(key)
+            if tag(told.etag) != artifact.version:
+                raise Changed(key)
+            held: dict[str, str] = dict(told.metadata or {})
+            said = merged(held, replace(meta, mode=None) if artifact.is_symlink else meta, azure_written)
+            if said == held:
+                return described(key, told)
+            if length(said) > self.traits.meta_bytes:
+                raise NoSpace(f"{key}: Azure takes {self.traits.meta_bytes} bytes of metadata, and this were {length(said)}")
+            made = await self._blob(key, told.name, "set_blob_metadata", metadata=said, **pin(artifact.version))
+        except NotFound as error:
+            raise Changed(key) from error
+        return replace(artifact, version=tag(made["etag"]), mtime_ns=whole_seconds(made["last_modified"]), meta=read(said))
 
     async def _is_directory(self, key: str) -> bool:
         token: str | None = None
@@ -130,7 +164,7 @@ class AzureStore(FlatStore):
         condition = Condition(over, absent)
         refuse_unholdable(self._full(key))
         if key.endswith("/") and over is None:
-            return await self._mark(key, absent)
+            return await self._mark(key, source.meta, absent)
         try:
             async with self._uploads.hold(in_memory(source)):
                 return await (self._put if source.size <= SINGLE_PUT else self._put_in_blocks)(key, source, condition)
@@ -150,9 +184,9 @@ class AzureStore(FlatStore):
 
     async def _put(self, key: str, source: Source, condition: Condition) -> Artifact:
         data = await trio.to_thread.run_sync(read_part, source, 0, source.size)
-        asked: dict[str, Any] = {"data": data, "length": source.size, "overwrite": True, "metadata": user_metadata(source)}
+        asked: dict[str, Any] = {"data": data, "length": source.size, "overwrite": True, "metadata": azure_written(source.meta)}
         told = await self._blob(key, self._full(key), "upload_blob", moving=source.size, **asked, **headers(condition))
-        return made(key, source.size, told)
+        return replace(made(key, source.size, told), meta=source.meta)
 
     async def _put_in_blocks(self, key: str, source: Source, condition: Condition) -> Artifact:
         from azure.storage.blob import BlobBlock
@@ -171,9 +205,10 @@ class AzureStore(FlatStore):
 
         await for_each(ranges(source.size, part), CONCURRENT, send)
         blocks = [BlobBlock(names[number]) for number in sorted(names)]
-        asked: dict[str, Any] = {"block_list": blocks, "metadata": user_metadata(source), **headers(condition)}
+        asked: dict[str, Any] = {"block_list": blocks, "metadata": azure_written(source.meta), **headers(condition)}
         # Once asked for, it is waited for: cancelled half-way, nobody could say whether the object is there.
-        return made(key, source.size, await self._blob(key, self._full(key), "commit_block_list", shield=True, **asked))
+        told = await self._blob(key, self._full(key), "commit_block_list", shield=True, **asked)
+        return replace(made(key, source.size, told), meta=source.meta)
 
     async def _confirm(self, key: str, condition: Condition) -> None:
         """Spares the sending of blocks that could not be published. Raises Changed or AlreadyExists."""
@@ -186,21 +221,23 @@ class AzureStore(FlatStore):
             pass
         condition.check(key, held)
 
-    async def _mark(self, key: str, absent: bool) -> Artifact:
+    async def _mark(self, key: str, meta: Meta, absent: bool) -> Artifact:
         """A directory: the blob that stands for it, or where a file has that name, one with a slash at its end."""
         full = self._full(key)
+        marked = FOLDER | azure_written(meta)
         for name in (stub(full), full):
             if name is None:
                 continue
             try:
-                return made(key, 0, await self._blob(key, name, "upload_blob", data=b"", length=0, overwrite=False, metadata=FOLDER))
+                told = await self._blob(key, name, "upload_blob", data=b"", length=0, overwrite=False, metadata=marked)
+                return replace(made(key, 0, told), meta=meta)
             except (AlreadyExists, Changed) as error:
-                told = await self._blob(key, name, "get_blob_properties", shield=True)
-                if name != full and not says_folder(told.metadata):
+                there = await self._blob(key, name, "get_blob_properties", shield=True)
+                if name != full and not says_folder(there.metadata):
                     continue
                 if absent:
                     raise AlreadyExists(key) from error
-                return Artifact(key, tag(told.etag), 0, whole_seconds(told.last_modified))
+                return await self.annotate(described(key, there), meta)
             except NotFound as error:
                 raise InvalidName(f"{key}: the store takes no such name") from error
         raise Unavailable(f"{key}: the store neither has this directory nor lets it be made")
@@ -213,11 +250,13 @@ class AzureStore(FlatStore):
     async def copy(self, artifact: Artifact, key: str) -> Artifact:
         full = self._full(key)
         refuse_unholdable(full)
+        if key.endswith("/") and artifact.key.endswith("/") and not artifact.size:
+            return await self._mark(key, (await self.describe(artifact.key)).meta or Meta(), absent=False)
         try:
             told = await self._ask(artifact.key, self._copy, artifact, full)
         except NotFound as error:
             raise Changed(artifact.key) from error
-        begun = replace(made(key, artifact.size, told), mode=artifact.mode)
+        begun = replace(made(key, artifact.size, told), meta=artifact.meta)
         return begun if told["copy_status"] == "success" else await self._copied(begun, full, told["copy_id"])
 
     async def _copied(self, begun: Artifact, full: str, copy_id: str) -> Artifact:

@@ -8,12 +8,14 @@ Invariants: a version is the blob's ETag in quotes, whoever told it. The time of
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from storemount.errors import Corrupt
 from storemount.stores.azurenames import says_folder
 from storemount.stores.base import Artifact, Child
 from storemount.stores.conditions import Condition
+from storemount.stores.dialects import read
 from storemount.stores.metadata import whole_seconds
 
 Answer = Mapping[str, Any]
@@ -34,6 +36,11 @@ def artifact_of(key: str, told: Any) -> Artifact:
     if told.etag is None or told.last_modified is None:
         raise Corrupt(f"{key}: the store names no ETag")
     return Artifact(key, tag(told.etag), told.size or 0, whole_seconds(told.last_modified))
+
+
+def described(key: str, told: Any) -> Artifact:
+    """The same, with what the blob says of itself; only the answer about one blob has all of it."""
+    return replace(artifact_of(key, told), meta=read(told.metadata or {}))
 
 
 def made(key: str, size: int, told: Answer) -> Artifact:

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 
 from storemount.errors import InvalidName
 from storemount.stores.base import Traits
+from storemount.stores.dialects import LINK
 
 FOLDER = {"hdi_isfolder": "true"}
 """The metadata of a blob that stands for a directory; some tools write the name with a capital."""
@@ -28,8 +29,16 @@ FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\\\ud800-\udfff\ufffe\uffff]|\.$")
 
 
 def traits(engine: str, root: str) -> Traits:
-    """What a store at this root can do; either engine checks conditions with the write."""
-    return Traits(engine=engine, conditional=True, forbidden=FORBIDDEN, max_key_bytes=1024 - len(root.encode()))
+    """What a store at this root can do; either engine checks conditions with the write. The limit of metadata is Azure's own."""
+    return Traits(
+        engine=engine,
+        conditional=True,
+        modes=True,
+        link_suffix=LINK,
+        meta_bytes=8192,
+        forbidden=FORBIDDEN,
+        max_key_bytes=1024 - len(root.encode()),
+    )
 
 
 def is_holdable(key: str) -> bool:

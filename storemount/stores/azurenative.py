@@ -17,9 +17,9 @@ from storemount.stores.azure import AzureStore
 from storemount.stores.azureerrors import azure_error
 from storemount.stores.azurenames import is_holdable, says_folder, traits
 from storemount.stores.azuresettings import AzureSettings
-from storemount.stores.base import Artifact, ArtifactStore, Source
+from storemount.stores.base import Artifact, ArtifactStore, Meta
 from storemount.stores.budget import ByteBudget
-from storemount.stores.metadata import user_metadata
+from storemount.stores.dialects import azure_written
 from storemount.stores.native_errors import Answers
 from storemount.stores.native_service import by_etag, untouched
 
@@ -52,8 +52,8 @@ class AzureService:
     async def renewed(self) -> None:
         return None
 
-    def metadata(self, source: Source) -> dict[str, str]:
-        return user_metadata(source)
+    def metadata(self, meta: Meta) -> dict[str, str]:
+        return azure_written(meta)
 
     def other(self, *, deadline: float, uploads: ByteBudget) -> ArtifactStore:
         return AzureStore(self._settings, deadline=deadline, uploads=uploads)

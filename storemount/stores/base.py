@@ -15,9 +15,33 @@ from __future__ import annotations
 
 import re
 import stat
-from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """What is kept of a file beside its bytes (S12), as far as somebody has said it: None is not said.
+
+    `mode` is the full st_mode, or permission bits alone where that is all that was said. `mtime_ns` in nanoseconds since the epoch.
+    `xattrs` are all of them, by their whole names.
+    """
+
+    mode: int | None = None
+    uid: int | None = None
+    gid: int | None = None
+    mtime_ns: int | None = None
+    xattrs: Mapping[bytes, bytes] | None = None
+
+    def over(self, other: Meta) -> Meta:
+        """What this says, and where it says nothing, what `other` says."""
+        return replace(other, **said(self))
+
+
+def said(meta: Meta) -> dict[str, Any]:
+    """The fields of it that say something."""
+    return {each.name: value for each in fields(meta) if (value := getattr(meta, each.name)) is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +50,20 @@ class Artifact:
 
     `version` is the store's token for this content (ETag, generation, inode+mtime): equal tokens mean equal bytes. What identifies
     the bytes (key, version, size) is what artifacts are compared by: a HEAD and a listing may round the time differently.
-    `size` in bytes, `mtime_ns` in nanoseconds since the epoch. `mode` is the full st_mode where the store carries it
-    (a symbolic link is an artifact whose mode says so and whose bytes are its target), None where it does not.
+    `size` in bytes, `mtime_ns` (when the store got it) in nanoseconds since the epoch. `meta` is what it keeps beside the bytes; None
+    where the answer that this came from does not carry that, as in the listings of S3. A symbolic link is an artifact whose mode says so
+    and whose bytes are its target.
     """
 
     key: str
     version: str
     size: int
     mtime_ns: int = field(compare=False)
-    mode: int | None = field(default=None, compare=False)
+    meta: Meta | None = field(default=None, compare=False)
+
+    @property
+    def mode(self) -> int | None:
+        return self.meta.mode if self.meta is not None else None
 
     @property
     def is_symlink(self) -> bool:
@@ -47,15 +76,17 @@ class Child:
 
     `name` is the rest of the key below the listed prefix, raw, without the trailing slash of a directory. The marker of the listed
     directory itself is the row with the empty name and an artifact; a directory with the empty name (a key with "//") has no artifact.
+    `meta` is what is known of a directory, as an artifact's is of a file.
     """
 
     name: str
     artifact: Artifact | None
+    meta: Meta | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The bytes of a write: a local file, its length, and what its metadata should become.
+    """The bytes of a write: a local file, its length, and all that is to be kept beside them.
 
     `movable` says that nobody holds the file open for writing and that the store may take the file itself (rename it into place)
     instead of copying it; the caller does not touch `path` again.
@@ -64,8 +95,7 @@ class Source:
     path: str
     size: int
     movable: bool = False
-    mtime_ns: int | None = None
-    mode: int | None = None
+    meta: Meta = Meta()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +104,12 @@ class Traits:
 
     `conditional`: a write's condition is checked by the store itself, in the same step as the write (by an S3 server as far as it honours
     it); otherwise we look just before the step that publishes, and a change in between goes unseen. `rename`: has the `rename` verb,
-    atomic for files and directories. `modes`: keeps st_mode (and so symbolic links), and has the `annotate` verb. `local_files`:
-    `open_local` gives a descriptor for a version. `max_key_bytes`: longest key, in UTF-8 bytes. `bytes_names`: names that are not UTF-8
-    can be held. `forbidden`: what is found in names that cannot be a segment of a key here. `lazy`: what a write left is durable only after
-    `sync`. `real_directories`: a directory exists by itself, and does not need a marker to survive its last file.
+    atomic for files and directories. `modes`: keeps `Meta` (a store may keep less of it than all), and so symbolic links, and has the
+    `annotate` verb. `listed_meta`: listings carry it; else only `stat` and `describe` do. `link_suffix`: what the key of a symbolic link
+    has beyond its name; "" where a link is told by its mode alone. `meta_bytes`: how much user metadata an object may have, 0 for any
+    amount. `local_files`: `open_local` gives a descriptor for a version. `max_key_bytes`: longest key, in UTF-8 bytes. `bytes_names`: names
+    that are not UTF-8 can be held. `forbidden`: what is found in names that cannot be a segment of a key here. `lazy`: what a write left is
+    durable only after `sync`. `real_directories`: a directory exists by itself, and does not need a marker to survive its last file.
     `limits`: what it cannot do that a promise says, one sentence each, for whoever mounts it.
     """
 
@@ -85,6 +117,9 @@ class Traits:
     conditional: bool = False
     rename: bool = False
     modes: bool = False
+    listed_meta: bool = False
+    link_suffix: str = ""
+    meta_bytes: int = 0
     local_files: bool = False
     real_directories: bool = False
     bytes_names: bool = False
@@ -124,6 +159,10 @@ class ArtifactStore(Protocol):
         file. A directory shadows a file of the same name (S2). Raises NotFound."""
         ...
 
+    async def describe(self, key: str) -> Artifact:
+        """The object of exactly this key (a marker's ends in "/"), its metadata included; one request. Raises NotFound."""
+        ...
+
     def list(self, prefix: str, *, recursive: bool = False) -> AsyncGenerator[Sequence[Child], None]:
         """Pages of rows below `prefix` ("" or ending in "/"), as soon as each is known; one request per page of up to 1000.
 
@@ -156,9 +195,10 @@ class ArtifactStore(Protocol):
         """
         ...
 
-    async def annotate(self, artifact: Artifact, *, mode: int | None, mtime_ns: int | None) -> Artifact:
-        """Give this version other metadata (None: as it is), and return the artifact as it now is; its version may differ. The mode of a
-        symbolic link cannot be changed and is ignored. Raises Changed when it is not this version any more. Only where `traits.modes`."""
+    async def annotate(self, artifact: Artifact, meta: Meta) -> Artifact:
+        """Give this version other metadata (what `meta` does not say stays as it is, and so does everything else that the store keeps of
+        the object), and return the artifact as it now is; its version may differ. The mode of a symbolic link cannot be changed and is
+        ignored. Raises Changed when it is not this version any more. Only where `traits.modes`."""
         ...
 
     async def copy(self, artifact: Artifact, key: str) -> Artifact:

@@ -14,7 +14,7 @@ import trio
 
 from storemount.config import MIB
 from storemount.errors import TimedOut
-from storemount.stores.base import Artifact, ArtifactStore, Capacity, Child, Source, Traits
+from storemount.stores.base import Artifact, ArtifactStore, Capacity, Child, Meta, Source, Traits
 
 SLOWEST = MIB // 2
 """Bytes a second under which a transfer counts as hung."""
@@ -50,6 +50,10 @@ class Deadlined:
         with self._limit(f"stat {key}"):
             return await self._store.stat(key)
 
+    async def describe(self, key: str) -> Artifact:
+        with self._limit(f"describe {key}"):
+            return await self._store.describe(key)
+
     async def list(self, prefix: str, *, recursive: bool = False) -> AsyncGenerator[Sequence[Child], None]:
         async with contextlib.aclosing(self._store.list(prefix, recursive=recursive)) as pages:
             while True:
@@ -71,9 +75,9 @@ class Deadlined:
         with self._limit(f"sweep {key}"):
             await self._store.sweep(key)
 
-    async def annotate(self, artifact: Artifact, *, mode: int | None, mtime_ns: int | None) -> Artifact:
-        with self._limit(f"annotate {artifact.key}"):
-            return await self._store.annotate(artifact, mode=mode, mtime_ns=mtime_ns)
+    async def annotate(self, artifact: Artifact, meta: Meta) -> Artifact:
+        with self._limit(f"annotate {artifact.key}", artifact.size // 16):
+            return await self._store.annotate(artifact, meta)
 
     async def copy(self, artifact: Artifact, key: str) -> Artifact:
         with self._limit(f"copy {artifact.key}", artifact.size // 16):

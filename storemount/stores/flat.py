@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import trio
 
-from storemount.stores.base import Artifact, Capacity, Child
+from storemount.stores.base import Artifact, Capacity, Child, Meta
 
 
 class FlatStore:
@@ -20,7 +20,7 @@ class FlatStore:
     async def rename(self, key: str, to: str) -> None:
         raise NotImplementedError("traits.rename is False")
 
-    async def annotate(self, artifact: Artifact, *, mode: int | None, mtime_ns: int | None) -> Artifact:
+    async def annotate(self, artifact: Artifact, meta: Meta) -> Artifact:
         raise NotImplementedError("traits.modes is False")
 
     def open_local(self, artifact: Artifact) -> int:

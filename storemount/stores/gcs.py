@@ -15,20 +15,21 @@ import json
 import logging
 import secrets
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
 import trio
 
-from storemount.errors import AlreadyExists, Changed, Corrupt, MissingStore, NotFound, StoreMountError, TimedOut, Unavailable
-from storemount.stores.base import Artifact, Child, Source, Traits
+from storemount.errors import AlreadyExists, Changed, Corrupt, MissingStore, NoSpace, NotFound, StoreMountError, TimedOut, Unavailable
+from storemount.stores.base import Artifact, Child, Meta, Source
 from storemount.stores.budget import ByteBudget
 from storemount.stores.conditions import Condition
+from storemount.stores.dialects import gcs_written, length, merged, read
 from storemount.stores.flat import FlatStore
 from storemount.stores.gcsbatch import BATCH, batch_body, outcomes
 from storemount.stores.gcscredentials import GcsCredentials
-from storemount.stores.gcsmetadata import gcs_metadata
 from storemount.stores.gcsrequests import ATTEMPTS, Answer, GcsRequests
 from storemount.stores.gcssettings import GcsSettings
 from storemount.stores.metadata import whole_seconds
@@ -41,6 +42,7 @@ PART = SINGLE_PUT
 """Bytes of one request of a resumable session; a multiple of 256 KiB."""
 
 ROW = "name,generation,size,updated"
+WHOLE = f"{ROW},metadata"
 CANCELLED = 499
 INCOMPLETE = 308
 
@@ -52,7 +54,7 @@ class GcsStore(FlatStore):
         self, settings: GcsSettings, *, deadline: float, uploads: ByteBudget | None = None, credentials: GcsCredentials | None = None
     ) -> None:
         self.uri = settings.uri
-        self.traits = Traits(engine="fsspec", conditional=True, max_key_bytes=1024 - len(settings.root.encode()))
+        self.traits = settings.traits("fsspec")
         self._settings = settings
         self._requests = GcsRequests(settings, credentials or GcsCredentials(settings.token, seconds=deadline * 0.3), deadline=deadline)
         self._uploads = uploads or ByteBudget(UPLOAD_BYTES)
@@ -66,7 +68,11 @@ class GcsStore(FlatStore):
         return await resolve(key, self._head, self._is_directory)
 
     async def _head(self, key: str) -> Artifact:
-        return _artifact(key, (await self._ask(key, "GET", self._object(key), parameters={"fields": ROW})).json(key))
+        told = (await self._ask(key, "GET", self._object(key), parameters={"fields": WHOLE})).json(key)
+        return replace(_artifact(key, told), meta=read(told.get("metadata", {})))
+
+    async def describe(self, key: str) -> Artifact:
+        return await self._head(key)
 
     async def _is_directory(self, key: str) -> bool:
         told = await self._listing(key, prefix=self._full(key) + "/", maxResults="1", fields="items(name)")
@@ -115,7 +121,7 @@ class GcsStore(FlatStore):
                 raise AlreadyExists(key) from error
             except NotFound as error:
                 raise MissingStore(f"{self.uri}: {error}") from error
-        return _artifact(key, told.json(key))
+        return replace(_artifact(key, told.json(key)), meta=source.meta)
 
     async def _put(self, key: str, source: Source, asked: Mapping[str, str]) -> Answer:
         data = await trio.to_thread.run_sync(read_part, source, 0, source.size)
@@ -189,6 +195,28 @@ class GcsStore(FlatStore):
         """Nothing to do: a session that nobody continues is not in the bucket, cannot be listed, and ends by itself in a week."""
         await trio.lowlevel.checkpoint()
 
+    async def annotate(self, artifact: Artifact, meta: Meta) -> Artifact:
+        """A merging PATCH, which names only what changes: the generation stays, and so does what others say meanwhile."""
+        key = artifact.key
+        try:
+            told = await self._ask(key, "GET", self._object(key), parameters={"fields": WHOLE, "generation": artifact.version})
+            held = told.json(key).get("metadata", {})
+            said = merged(held, replace(meta, mode=None) if artifact.is_symlink else meta, gcs_written)
+            if said != held:
+                told = await self._patch(artifact, {**dict.fromkeys(held), **said})
+        except NotFound as error:
+            raise Changed(key) from error
+        return replace(_artifact(key, told.json(key)), meta=read(said))
+
+    async def _patch(self, artifact: Artifact, metadata: Mapping[str, str | None]) -> Answer:
+        size = length({name: text for name, text in metadata.items() if text is not None})
+        if size > self.traits.meta_bytes:
+            raise NoSpace(f"{artifact.key}: GCS takes {self.traits.meta_bytes} bytes of metadata, and this were {size}")
+        asked = {"fields": ROW, "ifGenerationMatch": artifact.version}
+        body = json.dumps({"metadata": metadata}).encode()
+        headers = {"Content-Type": "application/json"}
+        return await self._ask(artifact.key, "PATCH", self._object(artifact.key), headers=headers, data=body, parameters=asked)
+
     async def copy(self, artifact: Artifact, key: str) -> Artifact:
         target = f"{self._object(artifact.key)}/rewriteTo/b/{self._settings.bucket}/o/{_quoted(self._full(key))}"
         asked = {"sourceGeneration": artifact.version}
@@ -196,7 +224,7 @@ class GcsStore(FlatStore):
             while True:
                 told = (await self._ask(artifact.key, "POST", target, data=b"", parameters=asked)).json(key)
                 if told.get("done"):
-                    return _artifact(key, told.get("resource", {}))
+                    return replace(_artifact(key, told.get("resource", {})), meta=artifact.meta)
                 if not (token := told.get("rewriteToken")):
                     raise Corrupt(f"{key}: a copy that is not done names no next step")
                 # A copy to another class or place goes in steps, each within its own deadline.
@@ -239,7 +267,7 @@ class GcsStore(FlatStore):
         return f"{self._objects}/{_quoted(self._full(key))}"
 
     def _resource(self, key: str, source: Source) -> dict[str, Any]:
-        return {"name": self._full(key), "metadata": gcs_metadata(source)}
+        return {"name": self._full(key), "metadata": gcs_written(source.meta)}
 
     async def _ask(self, what: str, method: str, url: str, **asked: Any) -> Answer:
         return await self._requests.ask(what or self.uri, method, url, **asked)

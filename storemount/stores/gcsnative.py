@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 import opendal
 
 from storemount.errors import Corrupt, StoreMountError
-from storemount.stores.base import Artifact, ArtifactStore, Source, Traits
+from storemount.stores.base import Artifact, ArtifactStore, Meta
 from storemount.stores.budget import ByteBudget
+from storemount.stores.dialects import gcs_written
 from storemount.stores.gcs import GcsStore
 from storemount.stores.gcscredentials import GcsCredentials
 from storemount.stores.gcserrors import gcs_error
-from storemount.stores.gcsmetadata import gcs_metadata
 from storemount.stores.gcssettings import GcsSettings
 from storemount.stores.metadata import whole_seconds
 from storemount.stores.native_errors import Answers
@@ -49,7 +49,7 @@ class GcsService:
 
     def __init__(self, settings: GcsSettings, *, deadline: float) -> None:
         self.uri = settings.uri
-        self.traits = Traits(engine="native", conditional=True, max_key_bytes=1024 - len(settings.root.encode()))
+        self.traits = settings.traits("native")
         self._settings = settings
         self._credentials = GcsCredentials(settings.token, seconds=deadline * 0.3)
         self._token = ""
@@ -66,8 +66,8 @@ class GcsService:
         self._token = token
         return self.operator()
 
-    def metadata(self, source: Source) -> dict[str, str]:
-        return gcs_metadata(source)
+    def metadata(self, meta: Meta) -> dict[str, str]:
+        return gcs_written(meta)
 
     def other(self, *, deadline: float, uploads: ByteBudget) -> ArtifactStore:
         return GcsStore(self._settings, deadline=deadline, uploads=uploads, credentials=self._credentials)

@@ -11,6 +11,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from storemount.stores.base import Traits
+from storemount.stores.dialects import LINK
+
 GOOGLE = "https://storage.googleapis.com"
 SCHEMES = ("gs://", "gcs://")
 
@@ -49,3 +52,8 @@ class GcsSettings:
     def root(self) -> str:
         """What every key of the store begins with in the bucket."""
         return self.prefix + "/" if self.prefix else ""
+
+    def traits(self, engine: str) -> Traits:
+        """What both engines can do. The limit of metadata is Google's own, for names and texts together."""
+        longest = 1024 - len(self.root.encode())
+        return Traits(engine=engine, conditional=True, modes=True, link_suffix=LINK, meta_bytes=8192, max_key_bytes=longest)

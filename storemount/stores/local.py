@@ -28,7 +28,7 @@ import trio
 from storemount.config import MIB
 from storemount.disk import sync_file_system
 from storemount.errors import Changed, Corrupt, Denied, IsADirectory, MissingStore, NotADirectory, NotFound, named
-from storemount.stores.base import Artifact, Capacity, Child, Source, Traits, is_partial
+from storemount.stores.base import Artifact, Capacity, Child, Meta, Source, Traits, is_partial
 from storemount.stores.conditions import ALWAYS, Condition
 from storemount.stores.partial import finish, partial_file, partial_link, rename_new, sweep_partials
 
@@ -53,7 +53,7 @@ def named_failures(key: str) -> Iterator[None]:
 
 def _artifact(key: str, status: os.stat_result) -> Artifact:
     version = f"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_size:x}"
-    return Artifact(key, version, status.st_size, status.st_mtime_ns, status.st_mode)
+    return Artifact(key, version, status.st_size, status.st_mtime_ns, Meta(mode=status.st_mode))
 
 
 class LocalStore:
@@ -63,6 +63,7 @@ class LocalStore:
         engine="local",
         rename=True,
         modes=True,
+        listed_meta=True,
         local_files=True,
         real_directories=True,
         bytes_names=True,
@@ -109,6 +110,15 @@ class LocalStore:
         if child is None:
             raise NotFound(key)
         return child
+
+    async def describe(self, key: str) -> Artifact:
+        try:
+            return _artifact(key, await self._run(key, os.lstat, self._path(key)))
+        except NotADirectory as error:
+            raise NotFound(key) from error
+        except NotFound:
+            await self._confirm_root()
+            raise
 
     async def _confirm_root(self) -> None:
         """An absent key is only an absent key while the root is there (an unmounted disk is not an empty store, S3)."""
@@ -242,7 +252,7 @@ class LocalStore:
         condition.check(key, held)
 
     async def copy(self, artifact: Artifact, key: str) -> Artifact:
-        source = Source(self._path(artifact.key), artifact.size, mtime_ns=artifact.mtime_ns, mode=artifact.mode)
+        source = Source(self._path(artifact.key), artifact.size, meta=Meta(mode=artifact.mode, mtime_ns=artifact.mtime_ns))
         try:
             current = await self.stat(artifact.key)
         except NotFound as error:
@@ -257,12 +267,12 @@ class LocalStore:
         with partial_link(os.path.dirname(self._path(key)), os.readlink(self._path(artifact.key))) as ready:
             return self._place(ready, key)
 
-    async def annotate(self, artifact: Artifact, *, mode: int | None, mtime_ns: int | None) -> Artifact:
+    async def annotate(self, artifact: Artifact, meta: Meta) -> Artifact:
         # Without a hop, so that nobody reads between the new time and the word that it is ours.
         with named_failures(artifact.key):
-            return self._annotate(artifact, mode, mtime_ns)
+            return self._annotate(artifact, meta)
 
-    def _annotate(self, artifact: Artifact, mode: int | None, mtime_ns: int | None) -> Artifact:
+    def _annotate(self, artifact: Artifact, meta: Meta) -> Artifact:
         path = self._path(artifact.key)
         try:
             fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)  # needs no permission to read it
@@ -273,10 +283,10 @@ class LocalStore:
                 raise Changed(artifact.key)
             # By way of the descriptor, so that nothing is done to a file that takes the name meanwhile.
             itself = f"/proc/self/fd/{fd}"
-            if mode is not None and not artifact.is_symlink:
-                os.chmod(itself, stat.S_IMODE(mode))
-            if mtime_ns is not None:
-                os.utime(itself, ns=(os.fstat(fd).st_atime_ns, mtime_ns))
+            if meta.mode is not None and not artifact.is_symlink:
+                os.chmod(itself, stat.S_IMODE(meta.mode))
+            if meta.mtime_ns is not None:
+                os.utime(itself, ns=(os.fstat(fd).st_atime_ns, meta.mtime_ns))
             made = _artifact(artifact.key, os.fstat(fd))
         finally:
             os.close(fd)
@@ -354,7 +364,7 @@ def _check(source: Source) -> None:
 
 
 def _is_link(source: Source) -> bool:
-    return source.mode is not None and stat.S_ISLNK(source.mode)
+    return source.meta.mode is not None and stat.S_ISLNK(source.meta.mode)
 
 
 def _partial(folder: str, source: Source) -> contextlib.AbstractContextManager[str]:

@@ -2,8 +2,8 @@
 
 What it is: what every other store is measured against, and `memory://` for trying things out.
 What it is not: durable, or shared between processes.
-Invariants: flat like S3 (no real directories, markers are objects); every verb passes a checkpoint, as a network store would, and none
-between the check of a condition and the write.
+Invariants: flat like S3 (no real directories, markers are objects; listings carry no metadata); every verb passes a checkpoint, as a
+network store would, and none between the check of a condition and the write.
 """
 
 from __future__ import annotations
@@ -16,17 +16,19 @@ from dataclasses import replace
 import trio
 
 from storemount.errors import Changed, Corrupt, NotFound
-from storemount.stores.base import Artifact, Child, Source, Traits
+from storemount.stores.base import Artifact, Child, Meta, Source, Traits
 from storemount.stores.conditions import ALWAYS, Condition
+from storemount.stores.dialects import LINK
 from storemount.stores.flat import FlatStore
 
 PAGE = 1000
+UNSAID = Meta()
 
 
 class MemoryStore(FlatStore):
     """Objects in a dictionary: key -> (artifact, bytes)."""
 
-    traits = Traits(engine="memory", conditional=True, max_key_bytes=1024)
+    traits = Traits(engine="memory", conditional=True, modes=True, link_suffix=LINK, max_key_bytes=1024)
 
     def __init__(self, uri: str = "memory://") -> None:
         self.uri = uri.rstrip("/") if not uri.endswith("://") else uri[:-1]
@@ -41,9 +43,16 @@ class MemoryStore(FlatStore):
         name = key.rpartition("/")[2]
         if any(other.startswith(key + "/") for other in self._objects):
             return Child(name, None)
+        return Child(name, self._held(key))
+
+    def _held(self, key: str) -> Artifact:
         if key not in self._objects:
             raise NotFound(key)
-        return Child(name, self._objects[key][0])
+        return self._objects[key][0]
+
+    async def describe(self, key: str) -> Artifact:
+        await trio.lowlevel.checkpoint()
+        return self._held(key)
 
     async def list(self, prefix: str, *, recursive: bool = False) -> AsyncGenerator[Sequence[Child], None]:
         await trio.lowlevel.checkpoint()
@@ -63,7 +72,7 @@ class MemoryStore(FlatStore):
             if slash and not recursive:
                 rows[head, True] = Child(head, None)
             else:
-                rows[rest, False] = Child(rest, artifact)
+                rows[rest, False] = Child(rest, replace(artifact, meta=None))
         return list(rows.values())
 
     async def read(self, artifact: Artifact, start: int, stop: int) -> bytes:
@@ -77,17 +86,28 @@ class MemoryStore(FlatStore):
         data = await trio.Path(source.path).read_bytes() if source.size else b""
         if len(data) < source.size:
             raise Corrupt(f"{source.path} is shorter than it was")
-        return self._put(key, data[: source.size], Condition(over, absent))
+        return self._put(key, data[: source.size], Condition(over, absent), source.meta)
 
-    def _put(self, key: str, data: bytes, condition: Condition = ALWAYS) -> Artifact:
+    def _put(self, key: str, data: bytes, condition: Condition = ALWAYS, meta: Meta = UNSAID) -> Artifact:
         condition.check(key, self._objects[key][0] if key in self._objects else None)
-        artifact = Artifact(key, f"v{next(self._versions)}", len(data), time.time_ns())
+        artifact = Artifact(key, f"v{next(self._versions)}", len(data), time.time_ns(), meta)
         self._objects[key] = (artifact, data)
         return artifact
 
     async def copy(self, artifact: Artifact, key: str) -> Artifact:
         data = await self.read(artifact, 0, artifact.size)
-        return self._put(key, data)
+        return self._put(key, data, meta=self._held(artifact.key).meta or UNSAID)
+
+    async def annotate(self, artifact: Artifact, meta: Meta) -> Artifact:
+        await trio.lowlevel.checkpoint()
+        held, data = self._objects.get(artifact.key, (None, b""))
+        if held is None or held.version != artifact.version:
+            raise Changed(artifact.key)
+        if held.is_symlink:
+            meta = replace(meta, mode=None)
+        annotated = replace(held, mtime_ns=time.time_ns(), meta=meta.over(held.meta or UNSAID))
+        self._objects[artifact.key] = annotated, data
+        return annotated
 
     async def sweep(self, key: str) -> None:
         await trio.lowlevel.checkpoint()

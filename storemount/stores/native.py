@@ -3,8 +3,9 @@
 What it is: the fast path of the protocol, for any service of OpenDAL; each call is a blocking call of the client in a worker thread.
 What it is not: particular to a service (`native_service`), or complete by itself. What OpenDAL cannot do goes to the same bucket through
 another client, which is loaded only then: keys that OpenDAL would rewrite (it drops empty segments, and spaces at both ends), pinned
-copies, bulk deletes, sweeping up after an unfinished upload, and writes on a condition (S9): OpenDAL does not tell which version a write
-made, and what is found there afterwards can be another's, which the next write over "our" version would destroy.
+copies, changes of metadata, the metadata of markers, bulk deletes, sweeping up after an unfinished upload, and writes on a condition (S9):
+OpenDAL does not tell which version a write made, and what is found there afterwards can be another's, which the next write over "our"
+version would destroy.
 Invariants:
 - No call holds the interpreter's lock while it waits for the network. OpenDAL's blocking listing would, so listings use its
   asynchronous interface.
@@ -26,9 +27,10 @@ import trio
 from opendal.layers import RetryLayer, TimeoutLayer
 
 from storemount.errors import Changed, Corrupt, InvalidName, NotFound, StoreMountError, TimedOut
-from storemount.stores.base import Artifact, Child, Source
+from storemount.stores.base import Artifact, Child, Meta, Source
 from storemount.stores.bridge import AsyncioThread
 from storemount.stores.budget import ByteBudget
+from storemount.stores.dialects import read
 from storemount.stores.flat import FlatStore, distinct
 from storemount.stores.native_errors import named
 from storemount.stores.native_service import Service
@@ -82,7 +84,18 @@ class NativeStore(FlatStore):
         return await resolve(key, self._head, self._is_directory)
 
     async def _head(self, key: str, *, shield: bool = False) -> Artifact | None:
-        return self._service.artifact(key, await self._run(key, partial(self._operator.stat, key), shield=shield))
+        told = await self._run(key, partial(self._operator.stat, key), shield=shield)
+        found = self._service.artifact(key, told)
+        return replace(found, meta=read(told.user_metadata or {})) if found is not None else None
+
+    async def describe(self, key: str) -> Artifact:
+        # OpenDAL asks a listing for a directory, which does not tell.
+        if key.endswith("/") or not self._service.verbatim(key):
+            return await self._other.describe(key)
+        await self._renew()
+        if (found := await self._head(key)) is None:
+            raise NotFound(f"{key}: that is a directory")
+        return found
 
     async def _is_directory(self, key: str) -> bool:
         try:
@@ -158,7 +171,8 @@ class NativeStore(FlatStore):
 
     async def write(self, key: str, source: Source, *, over: Artifact | None = None, absent: bool = False) -> Artifact:
         directory = key.endswith("/")
-        foreign = (directory and not self._service.marks) or (source.size > SINGLE_PUT and not self._service.parts)
+        said = self._service.metadata(source.meta)
+        foreign = (directory and (bool(said) or not self._service.marks)) or (source.size > SINGLE_PUT and not self._service.parts)
         if over is not None or absent or foreign or not self._service.verbatim(key):
             return await self._other.write(key, source, over=over, absent=absent)
         await self._renew()
@@ -189,7 +203,7 @@ class NativeStore(FlatStore):
     def _put(self, key: str, source: Source) -> None:
         data = read_part(source, 0, source.size)
         with self._named(key):
-            self._writing(source.size).write(key, data, user_metadata=self._service.metadata(source))
+            self._writing(source.size).write(key, data, user_metadata=self._service.metadata(source.meta))
 
     async def _upload(self, key: str, source: Source) -> None:
         try:
@@ -215,7 +229,7 @@ class NativeStore(FlatStore):
         part = part_size(source.size)
         operator = self._writing(part * CONCURRENT)
         with self._named(key):
-            writer = operator.open(key, "wb", chunk=part, concurrent=CONCURRENT, user_metadata=self._service.metadata(source))
+            writer = operator.open(key, "wb", chunk=part, concurrent=CONCURRENT, user_metadata=self._service.metadata(source.meta))
         for _, start, stop in ranges(source.size, part):
             trio.from_thread.check_cancelled()
             data = read_part(source, start, stop)
@@ -229,6 +243,9 @@ class NativeStore(FlatStore):
     def _writing(self, in_flight: int) -> opendal.Operator:
         """An operator that gives a slow line the time for so many bytes."""
         return _bounded(self._bare, patience(in_flight, self._deadline * 0.45), 1, self._deadline)
+
+    async def annotate(self, artifact: Artifact, meta: Meta) -> Artifact:
+        return await self._other.annotate(artifact, meta)
 
     async def copy(self, artifact: Artifact, key: str) -> Artifact:
         return await self._other.copy(artifact, key)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from storemount.errors import Corrupt
-from storemount.stores.base import Artifact, ArtifactStore, Source, Traits
+from storemount.stores.base import Artifact, ArtifactStore, Meta, Traits
 from storemount.stores.budget import ByteBudget
 from storemount.stores.metadata import whole_seconds
 from storemount.stores.native_errors import Answers
@@ -66,7 +66,7 @@ class Service(Protocol):
         """Another operator, when the one in use has credentials that are about to end; None when it is still good."""
         ...
 
-    def metadata(self, source: Source) -> dict[str, str]:
+    def metadata(self, meta: Meta) -> dict[str, str]:
         """User metadata of a write, in the names that tools of this service use."""
         ...
 

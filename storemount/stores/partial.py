@@ -153,10 +153,10 @@ def finish(path: str, source: Source) -> None:
 def _adjust(fd: int, source: Source) -> None:
     if os.fstat(fd).st_size != source.size:
         os.ftruncate(fd, source.size)
-    if source.mode is not None:
-        os.fchmod(fd, stat.S_IMODE(source.mode))
-    if source.mtime_ns is not None:
-        os.utime(fd, ns=(source.mtime_ns, source.mtime_ns))
+    if source.meta.mode is not None:
+        os.fchmod(fd, stat.S_IMODE(source.meta.mode))
+    if source.meta.mtime_ns is not None:
+        os.utime(fd, ns=(source.meta.mtime_ns, source.meta.mtime_ns))
 
 
 def _copy(path: str, target: int, size: int) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 
 from storemount.errors import Changed, NotFound, Unavailable
 from storemount.stores.base import EMPTY, Artifact, ArtifactStore
@@ -47,7 +48,7 @@ class Relocation:
             if found != artifact:
                 raise Changed(artifact.key)
             await self._store.rename(artifact.key, to)
-            return Artifact(to, artifact.version, artifact.size, artifact.mtime_ns, artifact.mode)
+            return replace(artifact, key=to)
         return await self._store.copy(artifact, to)
 
     async def _found(self, key: str) -> Artifact | None:
@@ -76,7 +77,7 @@ class Relocation:
             key = to + old.key[len(prefix) :]
             made = there.get(key)
             try:
-                pairs[old] = made if made is not None and _alike(made, old) else await self._copy(old, key)
+                pairs[old] = made if made is not None and _alike(made, old) and not key.endswith("/") else await self._copy(old, key)
             except (NotFound, Changed) as error:
                 raise Unavailable(f"{old.key} was changed while its directory moved") from error
 
@@ -106,7 +107,7 @@ class Relocation:
         return [*(key for key in done if key != prefix), prefix]
 
     async def _copy(self, old: Artifact, to: str) -> Artifact:
-        if to.endswith("/") and "//" not in to and not old.size:
+        if not self._store.traits.modes and to.endswith("/") and "//" not in to and not old.size:
             return await self._store.write(to, EMPTY)
         return await self._store.copy(old, to)
 

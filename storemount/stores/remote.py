@@ -94,6 +94,9 @@ class RemoteStore(FlatStore):
             raise NotFound(key) from error
         return info
 
+    async def describe(self, key: str) -> Artifact:
+        return artifact_of(key, await self._info(key.rstrip("/")))
+
     async def list(self, prefix: str, *, recursive: bool = False) -> AsyncGenerator[Sequence[Child], None]:
         below = [""]
         while below:

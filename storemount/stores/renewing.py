@@ -17,7 +17,7 @@ from typing import TypeVar
 import trio
 
 from storemount.errors import Expired
-from storemount.stores.base import Artifact, ArtifactStore, Child, Source
+from storemount.stores.base import Artifact, ArtifactStore, Child, Meta, Source
 from storemount.stores.credentials import Credentials, Keys
 from storemount.stores.flat import FlatStore
 
@@ -49,6 +49,9 @@ class Renewing(FlatStore):
     async def stat(self, key: str) -> Child:
         return await self._signed(lambda store: store.stat(key))
 
+    async def describe(self, key: str) -> Artifact:
+        return await self._signed(lambda store: store.describe(key))
+
     async def list(self, prefix: str, *, recursive: bool = False) -> AsyncGenerator[Sequence[Child], None]:
         """Keys that expire after the first page end it with Expired: nobody could say where another listing would go on."""
         begun = again = False
@@ -72,6 +75,9 @@ class Renewing(FlatStore):
 
     async def sweep(self, key: str) -> None:
         await self._signed(lambda store: store.sweep(key))
+
+    async def annotate(self, artifact: Artifact, meta: Meta) -> Artifact:
+        return await self._signed(lambda store: store.annotate(artifact, meta))
 
     async def copy(self, artifact: Artifact, key: str) -> Artifact:
         return await self._signed(lambda store: store.copy(artifact, key))

@@ -18,7 +18,7 @@ from datetime import datetime
 import trio
 
 from storemount.errors import Refusal
-from storemount.stores.base import Artifact, ArtifactStore, Capacity, Child, Source
+from storemount.stores.base import Artifact, ArtifactStore, Capacity, Child, Meta, Source, Traits
 
 AHEAD = 300.0
 """Seconds before the end at which new credentials are asked for: clocks differ, and a request takes a while."""
@@ -50,7 +50,11 @@ class Reopened:
         self._now = now
         self._came = trio.Event()
         self.uri = first.store.uri
-        self.traits = first.store.traits
+
+    @property
+    def traits(self) -> Traits:
+        """Those of the store, which may know them only once it has been asked something."""
+        return self._lease.store.traits
 
     async def run(self) -> None:
         """Renew, for ever, or until there is something that does not end."""
@@ -102,6 +106,10 @@ class Reopened:
         async with self._store() as store:
             return await store.stat(key)
 
+    async def describe(self, key: str) -> Artifact:
+        async with self._store() as store:
+            return await store.describe(key)
+
     async def list(self, prefix: str, *, recursive: bool = False) -> AsyncGenerator[Sequence[Child], None]:
         async with self._store() as store, aclosing(store.list(prefix, recursive=recursive)) as pages:
             async for page in pages:
@@ -119,9 +127,9 @@ class Reopened:
         async with self._store() as store:
             await store.sweep(key)
 
-    async def annotate(self, artifact: Artifact, *, mode: int | None, mtime_ns: int | None) -> Artifact:
+    async def annotate(self, artifact: Artifact, meta: Meta) -> Artifact:
         async with self._store() as store:
-            return await store.annotate(artifact, mode=mode, mtime_ns=mtime_ns)
+            return await store.annotate(artifact, meta)
 
     async def copy(self, artifact: Artifact, key: str) -> Artifact:
         async with self._store() as store:

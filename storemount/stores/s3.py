@@ -11,24 +11,38 @@ the store is asked for what it holds before: some servers take a condition and i
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from email.utils import parsedate_to_datetime
+from dataclasses import replace
 from functools import partial
 from typing import Any
+from urllib.parse import urlencode
 
 import trio
 
-from storemount.errors import AlreadyExists, Changed, Corrupt, InvalidName, MissingStore, NotFound, StoreMountError, TimedOut, Unsupported
-from storemount.stores.base import Artifact, Child, Source, Traits
+from storemount.errors import (
+    AlreadyExists,
+    Changed,
+    Corrupt,
+    Denied,
+    InvalidName,
+    MissingStore,
+    NoSpace,
+    NotFound,
+    StoreMountError,
+    TimedOut,
+    Unsupported,
+)
+from storemount.stores.base import Artifact, Child, Meta, Source
 from storemount.stores.botocore_errors import named
 from storemount.stores.bridge import AsyncioThread
 from storemount.stores.budget import ByteBudget
 from storemount.stores.conditions import ALWAYS, Condition
+from storemount.stores.dialects import length, merged, read, s3_written
 from storemount.stores.flat import FlatStore
-from storemount.stores.metadata import SECOND, user_metadata, whole_seconds
+from storemount.stores.metadata import whole_seconds
 from storemount.stores.parallel import for_each, resolve
 from storemount.stores.parts import CONCURRENT, SINGLE_PUT, UPLOAD_BYTES, in_memory, part_size, patience, ranges, read_part
+from storemount.stores.s3answers import conditions, kept_headers, rows, server_time, tag
 from storemount.stores.s3errors import NoSuchUpload
 from storemount.stores.s3settings import S3Settings
 
@@ -47,7 +61,7 @@ class S3Store(FlatStore):
 
     def __init__(self, settings: S3Settings, *, deadline: float, uploads: ByteBudget | None = None) -> None:
         self.uri = settings.uri
-        self.traits = Traits(engine="fsspec", conditional=True, max_key_bytes=1024 - len(settings.root.encode()))
+        self.traits = settings.traits("fsspec")
         self._settings = settings
         self._deadline = deadline
         self._asyncio = AsyncioThread("s3-requests")
@@ -63,7 +77,11 @@ class S3Store(FlatStore):
 
     async def _head(self, key: str, *, shield: bool = False) -> Artifact:
         told = await self._call(key, "head_object", shield=shield, Key=self._full(key))
-        return Artifact(key, _tag(told), told["ContentLength"], whole_seconds(told["LastModified"]))
+        meta = read(told.get("Metadata", {}))
+        return Artifact(key, tag(told), told["ContentLength"], whole_seconds(told["LastModified"]), meta)
+
+    async def describe(self, key: str) -> Artifact:
+        return await self._head(key)
 
     async def _is_directory(self, key: str) -> bool:
         told = await self._listing(key, Prefix=self._full(key) + "/", MaxKeys=1)
@@ -75,8 +93,8 @@ class S3Store(FlatStore):
             asked["Delimiter"] = "/"
         while True:
             told = await self._listing(prefix, **asked)
-            if rows := _rows(told, prefix, len(asked["Prefix"])):
-                yield rows
+            if page := rows(told, prefix, len(asked["Prefix"])):
+                yield page
             if not told["IsTruncated"]:
                 return
             asked["ContinuationToken"] = told["NextContinuationToken"]
@@ -127,13 +145,13 @@ class S3Store(FlatStore):
             asked: dict[str, Any] = {"Key": self._full(key), "UploadId": upload, "PartNumber": number, "Body": data}
             return str((await self._call(key, "upload_part", sending=part * CONCURRENT, **asked))["ETag"])
 
-        return await self._upload(key, user_metadata(source), source.size, part, send, condition)
+        return await self._upload(key, {"Metadata": s3_written(source.meta)}, source.size, part, send, condition)
 
     async def _put(self, key: str, source: Source, condition: Condition) -> Artifact:
         data = await trio.to_thread.run_sync(read_part, source, 0, source.size)
-        asked: dict[str, Any] = {"Key": self._full(key), "Body": data, "Metadata": user_metadata(source)}
+        asked: dict[str, Any] = {"Key": self._full(key), "Body": data, "Metadata": s3_written(source.meta)}
         told = await self._conditionally(condition, key, partial(self._call, key, "put_object", sending=source.size, **asked))
-        return Artifact(key, _tag(told), source.size, _server_time(told))
+        return Artifact(key, tag(told), source.size, server_time(told), source.meta)
 
     async def _conditionally(self, condition: Condition, key: str, request: Callable[..., Awaitable[dict[str, Any]]]) -> dict[str, Any]:
         """The answer to `request`, which the server is to do on this condition; it was confirmed just before. A refusal is Changed."""
@@ -141,7 +159,7 @@ class S3Store(FlatStore):
             return await request()
         quoted = self._quoted_tags
         try:
-            return await request(**_headers(condition, quoted))
+            return await request(**conditions(condition, quoted))
         except Unsupported:
             # It says that it knows no conditions: what was confirmed has to do.
             return await request()
@@ -150,7 +168,7 @@ class S3Store(FlatStore):
                 raise
             await self._confirm(key, condition)
         # It is this version still. Some servers compare what we send, letter by letter, with an ETag that has no quotes.
-        told = await request(**_headers(condition, not quoted))
+        told = await request(**conditions(condition, not quoted))
         self._quoted_tags = not quoted
         return told
 
@@ -171,18 +189,19 @@ class S3Store(FlatStore):
 
     async def copy(self, artifact: Artifact, key: str) -> Artifact:
         if artifact.size > LARGEST_COPY:
-            return await self._copy_in_parts(artifact, key)
+            told = await self._pinned(artifact, "head_object", Key=self._full(artifact.key), IfMatch=artifact.version)
+            headers = {**kept_headers(told, self._settings.s3_additional_kwargs), "Metadata": told.get("Metadata", {})}
+            return await self._copy_in_parts(artifact, key, {**headers, **await self._tags(artifact)})
         told = await self._pinned(artifact, "copy_object", Key=self._full(key), **self._origin(artifact))
         made = told["CopyObjectResult"]
         # Some servers copy without looking at the condition. An equal ETag shows that the right version was copied; another one
         # can also come of the origin having had parts, so the origin is asked.
-        if _tag(made) != artifact.version and not await self._is_current(artifact):
+        if tag(made) != artifact.version and not await self._is_current(artifact):
             await self.delete([key])
             raise Changed(artifact.key)
-        return Artifact(key, _tag(made), artifact.size, whole_seconds(made["LastModified"]), artifact.mode)
+        return Artifact(key, tag(made), artifact.size, whole_seconds(made["LastModified"]), artifact.meta)
 
-    async def _copy_in_parts(self, artifact: Artifact, key: str) -> Artifact:
-        told = await self._pinned(artifact, "head_object", Key=self._full(artifact.key), IfMatch=artifact.version)
+    async def _copy_in_parts(self, artifact: Artifact, key: str, headers: dict[str, Any]) -> Artifact:
         part = part_size(artifact.size, COPY_PART)
 
         async def send(upload: str, number: int, start: int, stop: int) -> str:
@@ -190,7 +209,37 @@ class S3Store(FlatStore):
             made = await self._pinned(artifact, "upload_part_copy", **asked, **self._origin(artifact))
             return str(made["CopyPartResult"]["ETag"])
 
-        return await self._upload(key, told.get("Metadata", {}), artifact.size, part, send)
+        return await self._upload(key, headers, artifact.size, part, send)
+
+    async def annotate(self, artifact: Artifact, meta: Meta) -> Artifact:
+        """A copy onto itself, with other metadata and everything else as it was. On AWS the ACL of a single object is not kept by that."""
+        told = await self._pinned(artifact, "head_object", Key=self._full(artifact.key), IfMatch=artifact.version)
+        if tag(told) != artifact.version:
+            raise Changed(artifact.key)
+        if artifact.is_symlink:
+            meta = replace(meta, mode=None)
+        metadata = merged(told.get("Metadata", {}), meta, s3_written)
+        held = replace(artifact, mtime_ns=whole_seconds(told["LastModified"]), meta=read(metadata))
+        if metadata == told.get("Metadata", {}):
+            return held
+        if length(metadata) > self.traits.meta_bytes:
+            raise NoSpace(f"{artifact.key}: S3 takes {self.traits.meta_bytes} bytes of metadata, and this were {length(metadata)}")
+        headers = {**kept_headers(told, self._settings.s3_additional_kwargs), "Metadata": metadata}
+        if artifact.size > LARGEST_COPY:
+            tags = await self._tags(artifact)
+            return replace(await self._copy_in_parts(artifact, artifact.key, {**headers, **tags}), meta=held.meta)
+        asked = {"Key": self._full(artifact.key), "MetadataDirective": "REPLACE", **headers, **self._origin(artifact)}
+        made = (await self._pinned(artifact, "copy_object", **asked))["CopyObjectResult"]
+        return replace(held, version=tag(made), mtime_ns=whole_seconds(made["LastModified"]))
+
+    async def _tags(self, artifact: Artifact) -> dict[str, Any]:
+        """The object's tags, which a copy in parts would lose, as a header; nothing where the server or the credentials offer none."""
+        try:
+            told = await self._pinned(artifact, "get_object_tagging", Key=self._full(artifact.key))
+        except (Unsupported, Denied):
+            return {}
+        pairs = {each["Key"]: each["Value"] for each in told.get("TagSet", ())}
+        return {"Tagging": urlencode(pairs)} if pairs else {}
 
     def _origin(self, artifact: Artifact) -> dict[str, Any]:
         source = {"Bucket": self._settings.bucket, "Key": self._full(artifact.key)}
@@ -210,11 +259,11 @@ class S3Store(FlatStore):
             raise Changed(artifact.key) from error
 
     async def _upload(
-        self, key: str, metadata: dict[str, str], size: int, part: int, send: PartCall, condition: Condition = ALWAYS
+        self, key: str, headers: dict[str, Any], size: int, part: int, send: PartCall, condition: Condition = ALWAYS
     ) -> Artifact:
         """An object made of parts that `send` sends, several at once. Failed or cancelled, the upload is aborted."""
         full = self._full(key)
-        begun = await self._begin(key, full, metadata)
+        begun = await self._begin(key, full, headers)
         tags: dict[int, str] = {}
 
         async def one(piece: tuple[int, int, int]) -> None:
@@ -234,7 +283,7 @@ class S3Store(FlatStore):
 
     async def _completed(self, key: str, size: int, told: dict[str, Any]) -> Artifact:
         """What has just been made of parts. Its time is when its upload began, which only the object itself tells, while it is there."""
-        made = Artifact(key, _tag(told), size, _server_time(told)) if told.get("ETag") else None
+        made = Artifact(key, tag(told), size, server_time(told)) if told.get("ETag") else None
         try:
             held = await self._head(key, shield=True)
         except NotFound as error:
@@ -244,9 +293,9 @@ class S3Store(FlatStore):
         # Another's version is not taken for ours; some servers (Ceph) do not say which is.
         return held if made is None or held.version == made.version else made
 
-    async def _begin(self, key: str, full: str, metadata: dict[str, str]) -> str:
+    async def _begin(self, key: str, full: str, headers: dict[str, Any]) -> str:
         # Shielded: the id of an upload that was begun must be known, or it could not be aborted.
-        begun = await self._call(key, "create_multipart_upload", shield=True, Key=full, Metadata=metadata)
+        begun = await self._call(key, "create_multipart_upload", shield=True, Key=full, **headers)
         return str(begun["UploadId"])
 
     async def _give_up(self, key: str, upload: str) -> None:
@@ -355,30 +404,3 @@ class S3Store(FlatStore):
         client = await self._session.set_session()
         self._session = None
         await client.close()
-
-
-def _rows(told: dict[str, Any], prefix: str, skip: int) -> list[Child]:
-    rows = [Child(found["Prefix"][skip:].removesuffix("/"), None) for found in told.get("CommonPrefixes", ())]
-    for found in told.get("Contents", ()):
-        name = found["Key"][skip:]
-        rows.append(Child(name, Artifact(prefix + name, _tag(found), found["Size"], whole_seconds(found["LastModified"]))))
-    return rows
-
-
-def _tag(told: dict[str, Any]) -> str:
-    """The ETag as a condition wants it: in quotes, which some servers forget in some answers."""
-    tag = str(told["ETag"])
-    return tag if tag.endswith('"') else f'"{tag}"'
-
-
-def _headers(condition: Condition, quoted: bool) -> dict[str, str]:
-    """The condition as parameters of a request; with or without the quotes around an ETag."""
-    if condition.over is None:
-        return {"IfNoneMatch": "*"}
-    return {"IfMatch": condition.over.version if quoted else condition.over.version.strip('"')}
-
-
-def _server_time(told: dict[str, Any]) -> int:
-    """When the store wrote what it just answered for, by its own clock; ours where it does not say."""
-    date = told["ResponseMetadata"]["HTTPHeaders"].get("date")
-    return whole_seconds(parsedate_to_datetime(date)) if date else int(time.time()) * SECOND

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import opendal
 
 from storemount.errors import Invalid
-from storemount.stores.base import Artifact, ArtifactStore, Source, Traits
+from storemount.stores.base import Artifact, ArtifactStore, Meta
 from storemount.stores.budget import ByteBudget
-from storemount.stores.metadata import user_metadata
+from storemount.stores.dialects import s3_written
 from storemount.stores.native_errors import Answers
 from storemount.stores.native_service import by_etag, untouched
 from storemount.stores.s3 import S3Store
@@ -39,7 +39,7 @@ class S3Service:
 
     def __init__(self, settings: S3Settings) -> None:
         self.uri = settings.uri
-        self.traits = Traits(engine="native", conditional=True, max_key_bytes=1024 - len(settings.root.encode()))
+        self.traits = settings.traits("native")
         self._settings = settings
 
     def operator(self) -> opendal.Operator:
@@ -55,8 +55,8 @@ class S3Service:
     async def renewed(self) -> None:
         return None
 
-    def metadata(self, source: Source) -> dict[str, str]:
-        return user_metadata(source)
+    def metadata(self, meta: Meta) -> dict[str, str]:
+        return s3_written(meta)
 
     def other(self, *, deadline: float, uploads: ByteBudget) -> ArtifactStore:
         return S3Store(self._settings, deadline=deadline, uploads=uploads)

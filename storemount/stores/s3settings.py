@@ -12,7 +12,9 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
+from storemount.stores.base import Traits
 from storemount.stores.credentials import Keys
+from storemount.stores.dialects import LINK
 
 _CLIENT = {"endpoint_url": "endpoint", "region_name": "region"}
 _CREDENTIALS = {"aws_access_key_id": "access_key_id", "aws_secret_access_key": "secret_access_key", "aws_session_token": "session_token"}
@@ -87,6 +89,11 @@ class S3Settings:
     def root(self) -> str:
         """What every key of the store begins with in the bucket."""
         return self.prefix + "/" if self.prefix else ""
+
+    def traits(self, engine: str) -> Traits:
+        """What both engines can do. The limit of metadata is S3's own, for names and texts together."""
+        longest = 1024 - len(self.root.encode())
+        return Traits(engine=engine, conditional=True, modes=True, link_suffix=LINK, meta_bytes=2048, max_key_bytes=longest)
 
     def beyond_native(self) -> list[str]:
         """The settings that only botocore understands, as a user wrote them."""

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 import trio
 
+from storemount.nodes import Node
 from storemount.stores.base import Artifact
-from storemount.tree import Node
 from storemount.writeback.staging import Layer, StagedFile
 
 

@@ -17,8 +17,8 @@ from typing import Protocol
 import trio
 
 from storemount.errors import may_pass
+from storemount.nodes import Node
 from storemount.stores.base import Artifact
-from storemount.tree import Node
 from storemount.writeback.change import Change, Kind, State
 from storemount.writeback.order import Order, above
 from storemount.writeback.staging import StagedFile
@@ -108,7 +108,7 @@ class Journal:
         """The row that will send `staged` as it is now: the one of this node that has not started, or a new one."""
         change = self._puts.get(node)
         if change is None:
-            change = self.add(Kind.PUT, node, node.path, delay=delay)
+            change = self.add(Kind.PUT, node, node.key, delay=delay)
         elif change.state is State.REFUSED:
             self.retry(change)
         elif not change.tries and change.due > trio.current_time():

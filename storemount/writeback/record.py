@@ -13,8 +13,9 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from storemount.nodes import Attributes
 from storemount.stores.base import Artifact
-from storemount.tree import Attributes
+from storemount.stores.metadata import meta_in, meta_out, xattrs_in, xattrs_out
 from storemount.writeback.change import Change, Kind, State
 from storemount.writeback.ledger import Ledger, Row
 from storemount.writeback.staging import Layer, StagedFile
@@ -104,6 +105,7 @@ class Told:
     hides: bool
     directory: bool
     symlink: bool
+    suffix: str
     done: bool
     until: int | None
     refused: str | None
@@ -125,6 +127,7 @@ def _detail(change: Change) -> dict[str, Any]:
         "hides": change.hides is not None,
         "directory": node.folder is not None,
         "symlink": node.target is not None,
+        "suffix": node.suffix,
         "done": change.state is State.DONE,
         "until": change.until.id if change.until is not None else None,
         "refused": f"{change.error}" if change.state is State.REFUSED else None,
@@ -150,6 +153,7 @@ def told(row: Row) -> Told:
             hides=detail.get("hides", False),
             directory=detail.get("directory", False),
             symlink=detail.get("symlink", False),
+            suffix=detail.get("suffix", ""),
             done=detail.get("done", False),
             until=detail.get("until"),
             refused=detail.get("refused"),
@@ -166,27 +170,31 @@ def told(row: Row) -> Told:
 
 
 def _artifact_out(artifact: Artifact | None) -> dict[str, Any] | None:
-    return asdict(artifact) if artifact is not None else None
+    if artifact is None:
+        return None
+    return {
+        "key": artifact.key,
+        "version": artifact.version,
+        "size": artifact.size,
+        "mtime_ns": artifact.mtime_ns,
+        "meta": meta_out(artifact.meta),
+    }
 
 
-def _artifact_in(said: dict[str, Any] | None) -> Artifact | None:
-    return Artifact(**said) if said else None
+def _artifact_in(told: dict[str, Any] | None) -> Artifact | None:
+    return Artifact(**{**told, "meta": meta_in(told.get("meta"))}) if told else None
 
 
-def _layer_in(said: dict[str, Any]) -> Layer:
-    return Layer(**{**said, "extents": tuple((start, stop) for start, stop in said["extents"])})
+def _layer_in(told: dict[str, Any]) -> Layer:
+    return Layer(**{**told, "extents": tuple((start, stop) for start, stop in told["extents"])})
 
 
 def _attributes_out(own: Attributes | None) -> dict[str, Any] | None:
     if own is None:
         return None
-    said = {field.name: getattr(own, field.name) for field in fields(own)}
-    said["xattrs"] = {name.decode("latin-1"): value.decode("latin-1") for name, value in own.xattrs.items()}
-    return {name: value for name, value in said.items() if value not in (None, {})}
+    values = {field.name: getattr(own, field.name) for field in fields(own) if getattr(own, field.name) is not None}
+    return {**values, "xattrs": xattrs_out(own.xattrs)} if own.xattrs is not None else values
 
 
-def _attributes_in(said: dict[str, Any] | None) -> Attributes | None:
-    if said is None:
-        return None
-    xattrs = {name.encode("latin-1"): value.encode("latin-1") for name, value in said.get("xattrs", {}).items()}
-    return Attributes(**{**said, "xattrs": xattrs})
+def _attributes_in(told: dict[str, Any] | None) -> Attributes | None:
+    return None if told is None else Attributes(**{**told, "xattrs": xattrs_in(told.get("xattrs"))})

@@ -22,7 +22,7 @@ from tests.crash.verdicts import TORN, UNFINISHED, Judge, Problem
 from tests.crash.victim import Crew, Victim, cleared
 from tests.crash.watcher import Watcher, watching
 from tests.support.mounting import Mount
-from tests.support.outside import Folder, Outside
+from tests.support.outside import Outside
 
 ENDS = {errno.ENOTCONN, errno.ECONNABORTED, errno.EIO}
 """What system calls answer when the daemon is gone."""
@@ -92,7 +92,7 @@ class Ordeal:
                     folder,
                     str(self._log(folder)),
                     f"--seed={self.dice.randrange(1 << 30)}",
-                    f"--without={'' if isinstance(self.outside, Folder) else 'symlink'}{self._without(words)}",
+                    f"--without={self._without(words)}",
                     *(word for word in words if not word.startswith("--without=")),
                     environment=self.victim.mount.command.environment,
                 )
@@ -112,7 +112,7 @@ class Ordeal:
         assert {promises.ended for promises in self.promises.values()} == {None}, f"a writer failed: {self._why()}"
 
     def _without(self, words: tuple[str, ...]) -> str:
-        return "".join("," + word.partition("=")[2] for word in words if word.startswith("--without="))
+        return ",".join(word.partition("=")[2] for word in words if word.startswith("--without="))
 
     def lines(self) -> int:
         """After how many lines to kill: any order of magnitude is as likely as any other."""

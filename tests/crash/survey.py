@@ -18,6 +18,8 @@ from tests.support.outside import Bucket, Folder, Outside
 
 CHUNK = 1 << 20
 PARTIAL = (".storemount-", ".part")
+LINK = ".rclonelink"
+"""What the key of a symbolic link ends in, in a bucket."""
 
 
 @dataclass
@@ -83,10 +85,14 @@ def digest_of_file(path: str) -> str:
 
 def survey_bucket(bucket: Bucket) -> Survey:
     found = Survey("the store", unfinished=bucket.client.uploads())
-    for key in bucket.client.list():
-        path = key.rstrip("/")
+    keys = sorted(bucket.client.list(), key=lambda key: not key.endswith(LINK))  # What else has a link's name wins over it.
+    for key in keys:
+        path = key.rstrip("/").removesuffix(LINK)
         folders = path.split("/")
         for depth in range(1, len(folders)):
             found.shapes["/".join(folders[:depth])] = ("directory",)
-        found.shapes[path] = ("directory",) if key.endswith("/") else ("file", hashlib.sha256(bucket.get(key)).hexdigest())
+        if key.endswith(LINK):
+            found.shapes[path] = ("link", os.fsdecode(bucket.get(key)))
+        else:
+            found.shapes[path] = ("directory",) if key.endswith("/") else ("file", hashlib.sha256(bucket.get(key)).hexdigest())
     return found

@@ -11,8 +11,8 @@ from pyfuse3 import FUSEError, RequestContext
 from trio.testing import MockClock
 
 from storemount.errors import Denied, MissingStore, StoreMountError, TimedOut, Unavailable, Unreachable
+from storemount.nodes import ROOT
 from storemount.stores.deadline import Deadlined
-from storemount.tree import ROOT
 from tests.support.bare import NOREPLACE, bare_mount, fails, faultless, objects, put_object
 from tests.support.faulty import FaultyStore
 

@@ -13,9 +13,10 @@ import trio
 from trio.testing import MockClock
 
 from storemount.errors import Denied
-from storemount.stores.base import Artifact
+from storemount.stores.base import Artifact, Meta
 from storemount.stores.conditions import ALWAYS, Condition
 from storemount.stores.local import LocalStore
+from storemount.stores.memory import UNSAID
 from storemount.writeback.change import State
 from tests.support.bare import bare_mount, fails, faultless, objects, put_object, staged_files
 from tests.support.faulty import FaultyStore, PromptMemoryStore
@@ -326,8 +327,8 @@ async def test_S5_a_file_that_was_replaced_and_whose_new_name_went_too_stays_rea
 class ContentVersions(PromptMemoryStore):
     """Versions are told by their content, as an S3 ETag is: the same bytes under the same key are the same version again."""
 
-    def _put(self, key: str, data: bytes, condition: Condition = ALWAYS) -> Artifact:
-        artifact = replace(super()._put(key, data, condition), version=hashlib.sha256(data).hexdigest(), mtime_ns=0)
+    def _put(self, key: str, data: bytes, condition: Condition = ALWAYS, meta: Meta = UNSAID) -> Artifact:
+        artifact = replace(super()._put(key, data, condition, meta), version=hashlib.sha256(data).hexdigest(), mtime_ns=0)
         self._objects[key] = artifact, data
         return artifact
 

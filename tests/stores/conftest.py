@@ -14,7 +14,7 @@ import fsspec
 import pytest
 
 from storemount.stores.azurenames import is_holdable
-from storemount.stores.base import ArtifactStore, Source
+from storemount.stores.base import EMPTY, ArtifactStore, Meta, Source
 from storemount.stores.flavors import StoreSpec, open_store
 from storemount.stores.flavors.user import UserFlavor
 from storemount.stores.memory import MemoryStore
@@ -317,11 +317,11 @@ SourceMaker = Callable[..., Source]
 
 @pytest.fixture
 def source(tmp_path: Path) -> SourceMaker:
-    """source(data, mtime_ns=, mode=): a local file with these bytes, as a `Source`."""
+    """source(data, meta): a local file with these bytes, as a `Source`."""
 
-    def make(data: bytes, *, mtime_ns: int | None = None, mode: int | None = None) -> Source:
+    def make(data: bytes, meta: Meta = EMPTY.meta) -> Source:
         path = tmp_path / f"source-{next(_numbers)}"
         path.write_bytes(data)
-        return Source(os.fspath(path), len(data), mtime_ns=mtime_ns, mode=mode)
+        return Source(os.fspath(path), len(data), meta=meta)
 
     return make

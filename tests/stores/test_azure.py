@@ -11,7 +11,7 @@ import trio
 from storemount.errors import AlreadyExists, Changed, InvalidName, MissingStore, NotFound
 from storemount.stores import azure as azure_module
 from storemount.stores import native as native_module
-from storemount.stores.base import EMPTY, ArtifactStore, Child, Source
+from storemount.stores.base import EMPTY, ArtifactStore, Child, Meta, Source
 from tests.stores.conftest import ENGINES, SourceMaker, Subject, azure_store
 from tests.stores.test_contract import names, rows, same
 from tests.support.azurite import AzureServer, ContainerView
@@ -190,10 +190,10 @@ async def test_S9_what_another_wrote_during_an_upload_to_azure_stays(
 
 async def test_s12_metadata_goes_with_the_write_to_azure(azure: Subject, source: SourceMaker) -> None:
     for key, content in (("f", b"x"), ("big", b"x" * LARGE)):
-        made = await azure.store.write(key, source(content, mtime_ns=1_700_000_000_123_456_789, mode=0o100750))
+        made = await azure.store.write(key, source(content, Meta(mtime_ns=1_700_000_000_123_456_789, mode=0o100750)))
         await azure.store.copy(made, key + "2")
         for name in (key, key + "2"):
-            assert view(azure).metadata(name) == {"mtime": "1700000000.123456789", "mode": "0100750"}
+            assert view(azure).metadata(name) == {"mtime": "2023-11-14T22:13:20.123456789Z", "mode": "0100750"}
 
 
 @engines

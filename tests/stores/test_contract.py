@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from storemount.errors import Changed, Corrupt, InvalidName, MissingStore, NotEmpty, NotFound
-from storemount.stores.base import EMPTY, Artifact, ArtifactStore, Child, Source
+from storemount.stores.base import EMPTY, Artifact, ArtifactStore, Child, Meta, Source
 from storemount.stores.flavors import StoreSpec, open_store
 from tests.stores.conftest import ENGINES, SourceMaker, Subject, make_subject, s3_store
 from tests.support.servers import BucketClient, S3Server, moto_server
@@ -312,7 +312,7 @@ async def test_delete_of_very_many(subject: Subject, source: SourceMaker) -> Non
 
 
 async def test_copy(subject: Subject, source: SourceMaker) -> None:
-    made = await subject.store.write("a/b", source(b"hello", mtime_ns=1_700_000_000_123_456_789))
+    made = await subject.store.write("a/b", source(b"hello", Meta(mtime_ns=1_700_000_000_123_456_789)))
     copied = await subject.store.copy(made, "c d/ü")
     assert (copied.key, copied.size) == ("c d/ü", 5)
     assert subject.outside.get("c d/ü") == b"hello"
@@ -384,7 +384,7 @@ async def test_s6_a_cancelled_upload_is_whole_or_nothing(s3: Subject, source: So
 
 async def test_metadata_goes_with_the_write(s3: Subject, source: SourceMaker) -> None:
     """S12: in the dialect other tools use."""
-    made = await s3.store.write("f", source(b"x", mtime_ns=1_700_000_000_123_456_789, mode=0o100750))
+    made = await s3.store.write("f", source(b"x", Meta(mode=0o100750, mtime_ns=1_700_000_000_123_456_789)))
     await s3.store.copy(made, "g")
     assert s3.bucket is not None
     for key in ("f", "g"):

@@ -29,7 +29,7 @@ from storemount.errors import (
     Unreachable,
 )
 from storemount.stores import gcs as gcs_module
-from storemount.stores.base import EMPTY, Artifact, ArtifactStore, Source
+from storemount.stores.base import EMPTY, Artifact, ArtifactStore, Meta, Source
 from storemount.stores.flavors import StoreSpec, open_store
 from storemount.stores.gcsbatch import batch_body, outcomes
 from storemount.stores.gcserrors import translate
@@ -62,7 +62,7 @@ async def test_s2_hostile_keys_can_be_addressed(gcs: Subject, source: SourceMake
 
 
 async def test_S12_metadata_goes_with_the_write_and_the_copy_in_the_names_of_gcsfuse(gcs: Subject, source: SourceMaker) -> None:
-    made = await gcs.store.write("f", source(b"x", mtime_ns=1_700_000_000_123_456_789, mode=0o100750))
+    made = await gcs.store.write("f", source(b"x", Meta(mtime_ns=1_700_000_000_123_456_789, mode=0o100750)))
     await gcs.store.copy(made, "g")
     for key in ("f", "g"):
         assert bucket_of(gcs).metadata(key) == {

@@ -1,4 +1,4 @@
-"""Clearing away what a killed writer left in a store (S6), and what an `annotate` may change (S12)."""
+"""Clearing away what a killed writer left in a store (S6)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from storemount.errors import Unavailable
-from storemount.stores.base import Artifact
 from tests.stores.conftest import ENGINES, SourceMaker, Subject, make_subject, s3_store
 from tests.support.faults import error, faulty_server, response, scripted
 from tests.support.servers import S3Server
@@ -92,15 +91,3 @@ async def test_S6_an_old_partial_file_goes_from_any_file_system_and_a_fresh_one_
     await subject.store.sweep("d/f")
     assert sorted(os.listdir(folder)) == [".storemount-new.part", "a user's own.part", "f"]
     await subject.store.aclose()
-
-
-async def test_S12_metadata_is_given_where_the_store_keeps_it(subject: Subject, source: SourceMaker) -> None:
-    made = await subject.store.write("f", source(b"x", mode=0o100640, mtime_ns=10**18))
-    if not subject.store.traits.modes:
-        with pytest.raises(NotImplementedError):
-            await subject.store.annotate(made, mode=0o100600, mtime_ns=None)
-        return
-    given = await subject.store.annotate(made, mode=0o100600, mtime_ns=2 * 10**18)
-    assert given == Artifact("f", given.version, 1, 2 * 10**18, 0o100600)
-    assert (await subject.store.stat("f")).artifact == given
-    await subject.store.write("f", source(b"y"), over=given)

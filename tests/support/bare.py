@@ -23,8 +23,8 @@ from pyfuse3 import EntryAttributes, FUSEError, RequestContext, SetattrFields
 from storemount.assembly import Mount, assemble
 from storemount.config import MountSettings
 from storemount.errors import Changed, StoreMountError
+from storemount.nodes import ROOT, Node
 from storemount.stores.base import Artifact, ArtifactStore, Source
-from storemount.tree import ROOT, Node
 from storemount.writeback.slot import JOURNAL
 from tests.support.faulty import FaultyStore
 
@@ -212,15 +212,18 @@ async def bare_mount(
     upload_delay: float = 0.5,
     cache_size: int = 64 * 1024 * 1024,
     deadline: float = 20.0,
+    metadata: str = "listing",
 ) -> AsyncIterator[BareMount]:
     """A mount over `store`, gone when the context is left as a daemon that was killed is: what was not uploaded then is not, and what was
     promised is in `staging`, for the next mount."""
-    settings = MountSettings("/nowhere", ttl=ttl, upload_delay=upload_delay, cache_size=cache_size, deadline=deadline)
+    settings = MountSettings("/nowhere", ttl=ttl, upload_delay=upload_delay, cache_size=cache_size, deadline=deadline, metadata=metadata)
     with ExitStack() as death:
         async with trio.open_nursery() as nursery:
             mount = assemble(store, settings, staging, "test", nursery)
             death.callback(close_descriptors, staging)
             death.callback(mount.ledger.close)
+            if mount.notes is not None:
+                death.callback(mount.notes.close)
             await mount.recovery.confirm()
             nursery.start_soon(mount.worker.run)
             yield BareMount(mount, store)

@@ -17,7 +17,7 @@ from typing import Self
 
 import trio
 
-from storemount.stores.base import Artifact, ArtifactStore, Capacity, Child, Source
+from storemount.stores.base import Artifact, ArtifactStore, Capacity, Child, Meta, Source
 from storemount.stores.conditions import Condition
 from storemount.stores.memory import MemoryStore
 
@@ -27,7 +27,7 @@ class PromptMemoryStore(MemoryStore):
 
     async def write(self, key: str, source: Source, *, over: Artifact | None = None, absent: bool = False) -> Artifact:
         await trio.lowlevel.checkpoint()
-        return self._put(key, _content(source), Condition(over, absent))
+        return self._put(key, _content(source), Condition(over, absent), source.meta)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +165,12 @@ class FaultyStore:
         await _after(fault)
         return child
 
+    async def describe(self, key: str) -> Artifact:
+        fault = await self._before(Request("describe", key))
+        artifact = await self.inner.describe(key)
+        await _after(fault)
+        return artifact
+
     async def list(self, prefix: str, *, recursive: bool = False) -> AsyncGenerator[Sequence[Child], None]:
         fault = await self._before(Request("list", prefix))
         async with aclosing(self.inner.list(prefix, recursive=recursive)) as pages:
@@ -190,9 +196,9 @@ class FaultyStore:
         await self.inner.sweep(key)
         await _after(fault)
 
-    async def annotate(self, artifact: Artifact, *, mode: int | None, mtime_ns: int | None) -> Artifact:
+    async def annotate(self, artifact: Artifact, meta: Meta) -> Artifact:
         fault = await self._before(Request("annotate", artifact.key))
-        annotated = await self.inner.annotate(artifact, mode=mode, mtime_ns=mtime_ns)
+        annotated = await self.inner.annotate(artifact, meta)
         await _after(fault)
         return annotated
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from storemount.tree import Node, Tree
+from storemount.nodes import Node
+from storemount.tree import Tree
 from storemount.writeback.change import Change, Kind
 from storemount.writeback.journal import Journal
 from storemount.writeback.room import Room

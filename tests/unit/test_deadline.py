@@ -11,7 +11,7 @@ import trio
 from trio.testing import MockClock
 
 from storemount.errors import AlreadyExists, Changed, TimedOut
-from storemount.stores.base import EMPTY, Artifact, Source
+from storemount.stores.base import EMPTY, Artifact, Meta, Source
 from storemount.stores.deadline import SLOWEST, Deadlined
 from tests.support.bare import put_object
 from tests.support.faulty import FaultyStore, PromptMemoryStore
@@ -32,7 +32,8 @@ CALLS: dict[str, Callable[[Deadlined], Awaitable[object]]] = {
     "read": lambda store: store.read(ARTIFACT, 0, 1),
     "write": lambda store: store.write("f", EMPTY),
     "sweep": lambda store: store.sweep("f"),
-    "annotate": lambda store: store.annotate(ARTIFACT, mode=None, mtime_ns=0),
+    "describe": lambda store: store.describe("f"),
+    "annotate": lambda store: store.annotate(ARTIFACT, Meta(mtime_ns=0)),
     "copy": lambda store: store.copy(ARTIFACT, "g"),
     "rename": lambda store: store.rename("f", "g"),
     "delete": lambda store: store.delete(["f"]),

@@ -8,9 +8,7 @@ from pathlib import Path
 import pytest
 
 from storemount.errors import ExitCode, Refusal
-from storemount.stores.base import Source
 from storemount.stores.flavors import FLAVORS, StoreSpec, open_store, spec_of_uri, validate
-from storemount.stores.gcsmetadata import gcs_metadata
 from storemount.stores.gcssettings import GOOGLE, GcsSettings
 
 SECRET = "very-secret-value"
@@ -87,9 +85,3 @@ def test_where_the_server_is(attributes: dict[str, str], host: str, endpoint: st
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", host)
     made = GcsSettings.of("gs://bucket/pre", attributes)
     assert (made.endpoint, made.token, made.uri, made.root) == (endpoint, token, "gs://bucket/pre", "pre/")
-
-
-def test_times_before_the_epoch_have_their_name_too() -> None:
-    told = gcs_metadata(Source("", 0, mtime_ns=-1))
-    assert told == {"goog-reserved-file-mtime": "-1", "gcsfuse_mtime": "1969-12-31T23:59:59.999999999Z"}
-    assert gcs_metadata(Source("", 0)) == {}

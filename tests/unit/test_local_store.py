@@ -14,7 +14,7 @@ import pytest
 
 from storemount.errors import AlreadyExists, Changed, Corrupt, MissingStore, NotFound
 from storemount.stores import local
-from storemount.stores.base import EMPTY, Artifact, Source
+from storemount.stores.base import EMPTY, Artifact, Meta, Source
 from storemount.stores.local import LocalStore
 
 
@@ -33,7 +33,7 @@ def store(root: Path) -> LocalStore:
 def source(tmp_path: Path, data: bytes = b"data", *, movable: bool = False, mode: int | None = None) -> Source:
     path = tmp_path / "source"
     path.write_bytes(data)
-    return Source(str(path), len(data), movable=movable, mtime_ns=1_000_000_000, mode=mode)
+    return Source(str(path), len(data), movable=movable, meta=Meta(mode=mode, mtime_ns=1_000_000_000))
 
 
 async def names(store: LocalStore, prefix: str = "") -> list[str]:
@@ -97,7 +97,7 @@ async def test_S4_a_rename_keeps_the_version(store: LocalStore, tmp_path: Path) 
     artifact = await store.write("d/f", source(tmp_path))
     await store.rename("d/", "e/")
     moved = (await store.stat("e/f")).artifact
-    assert moved == Artifact("e/f", artifact.version, artifact.size, artifact.mtime_ns, artifact.mode)
+    assert moved == Artifact("e/f", artifact.version, artifact.size, artifact.mtime_ns)
 
 
 async def test_S3_a_root_that_has_gone_is_a_missing_store_and_not_an_empty_one(store: LocalStore, root: Path, tmp_path: Path) -> None:
@@ -189,11 +189,11 @@ async def test_S6_a_sweep_is_of_the_folder_of_the_key(store: LocalStore, root: P
 
 async def test_S12_each_part_of_the_metadata_by_itself(store: LocalStore, root: Path, tmp_path: Path) -> None:
     made = await store.write("f", source(tmp_path, mode=stat.S_IFREG | 0o640))
-    same = await store.annotate(made, mode=None, mtime_ns=None)
+    same = await store.annotate(made, Meta())
     assert (same, same.mode) == (made, made.mode)
-    unreadable = await store.annotate(made, mode=0, mtime_ns=None)
+    unreadable = await store.annotate(made, Meta(mode=0))
     assert (unreadable, unreadable.mode) == (made, stat.S_IFREG)
-    later = await store.annotate(unreadable, mode=None, mtime_ns=5_000_000_123)
+    later = await store.annotate(unreadable, Meta(mtime_ns=5_000_000_123))
     assert (later.mtime_ns, later.mode, later.size) == (5_000_000_123, stat.S_IFREG, 4)
     assert os.stat(root / "f").st_mtime_ns == 5_000_000_123
     assert later.version != made.version
@@ -204,19 +204,19 @@ async def test_S12_another_version_gets_no_metadata(store: LocalStore, root: Pat
     await store.write("f", source(tmp_path, b"theirs", mode=stat.S_IFREG | 0o640))
     before = os.stat(root / "f")
     with pytest.raises(Changed):
-        await store.annotate(made, mode=0o600, mtime_ns=7)
+        await store.annotate(made, Meta(mode=0o600, mtime_ns=7))
     after = os.stat(root / "f")
     assert (after.st_mode, after.st_mtime_ns, after.st_ctime_ns) == (before.st_mode, before.st_mtime_ns, before.st_ctime_ns)
     for gone in (Artifact("absent", made.version, 4, 0), Artifact("f/below", made.version, 4, 0)):
         with pytest.raises(Changed):
-            await store.annotate(gone, mode=0o600, mtime_ns=7)
+            await store.annotate(gone, Meta(mode=0o600, mtime_ns=7))
 
 
 async def test_S12_a_link_has_a_time_and_no_mode_of_its_own(store: LocalStore, root: Path, tmp_path: Path) -> None:
     (root / "target").write_bytes(b"not this")
     before = os.stat(root / "target")
     link = await store.write("link", source(tmp_path, b"target", mode=stat.S_IFLNK | 0o777))
-    given = await store.annotate(link, mode=stat.S_IFLNK | 0o600, mtime_ns=7_000_000_000)
+    given = await store.annotate(link, Meta(mode=stat.S_IFLNK | 0o600, mtime_ns=7_000_000_000))
     assert given.is_symlink and given.mode == link.mode
     assert os.lstat(root / "link").st_mtime_ns == 7_000_000_000
     after = os.stat(root / "target")

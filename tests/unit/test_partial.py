@@ -16,7 +16,7 @@ import pytest
 
 from storemount.errors import Corrupt
 from storemount.stores import partial
-from storemount.stores.base import Source, is_partial
+from storemount.stores.base import Meta, Source, is_partial
 from storemount.stores.partial import ABANDONED, partial_file, partial_link, rename_new, sweep_partials
 
 WRITER = """
@@ -40,7 +40,7 @@ def folder(tmp_path: Path) -> Path:
 def source(tmp_path: Path, data: bytes = b"data") -> Source:
     path = tmp_path / "source"
     path.write_bytes(data)
-    return Source(str(path), len(data), mtime_ns=1_000_000_000, mode=stat.S_IFREG | 0o440)
+    return Source(str(path), len(data), meta=Meta(mode=stat.S_IFREG | 0o440, mtime_ns=1_000_000_000))
 
 
 def test_S6_it_is_there_for_the_block_and_gone_afterwards(folder: Path, tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storemount.errors import Denied
-from storemount.stores.base import Artifact
-from storemount.tree import Attributes, Node, Tree
+from storemount.nodes import Attributes, Node
+from storemount.stores.base import Artifact, Meta
+from storemount.tree import Tree
 from storemount.writeback.change import Change, Kind, State
 from storemount.writeback.journal import Journal
 from storemount.writeback.ledger import Ledger, Row
@@ -25,7 +26,16 @@ from tests.unit.rows import Files, Rows
 NAMES = st.binary(min_size=1, max_size=20).filter(lambda name: not {0, ord("/")} & set(name)).map(os.fsdecode)
 KEYS = st.lists(NAMES, min_size=1, max_size=3).map("/".join)
 NUMBERS = st.integers(0, 2**62)
-ARTIFACTS = st.builds(Artifact, KEYS, st.text(max_size=20), NUMBERS, st.integers(-(2**62), 2**62), st.none() | st.integers(0, 0o177777))
+XATTRS = st.none() | st.dictionaries(st.binary(max_size=20), st.binary(max_size=20), max_size=3)
+METAS = st.builds(
+    Meta,
+    mode=st.none() | st.integers(0, 0o177777),
+    uid=st.none() | NUMBERS,
+    gid=st.none() | NUMBERS,
+    mtime_ns=st.none() | st.integers(-(2**62), 2**62),
+    xattrs=XATTRS,
+)
+ARTIFACTS = st.builds(Artifact, KEYS, st.text(max_size=20), NUMBERS, st.integers(-(2**62), 2**62), st.none() | METAS)
 ATTRIBUTES = st.builds(
     Attributes,
     mode=st.none() | st.integers(0, 0o7777),
@@ -34,7 +44,7 @@ ATTRIBUTES = st.builds(
     atime_ns=st.none() | NUMBERS,
     mtime_ns=st.none() | st.integers(-(2**62), 2**62),
     ctime_ns=st.none() | NUMBERS,
-    xattrs=st.dictionaries(st.binary(max_size=20), st.binary(max_size=20), max_size=3),
+    xattrs=XATTRS,
 )
 LAYERS = st.lists(
     st.builds(Layer, NUMBERS, NUMBERS, NUMBERS, st.lists(st.tuples(NUMBERS, NUMBERS), max_size=3).map(tuple), st.booleans()), max_size=3
@@ -50,6 +60,7 @@ def changes(draw: st.DrawFn) -> Change:
         node.folder = Tree(real_directories=False).root.folder
     elif draw(st.booleans()):
         node.target = b"target"
+        node.suffix = draw(st.sampled_from(["", ".link"]))
     kind, key = draw(st.sampled_from(Kind)), draw(KEYS)
     change = Change(
         draw(st.integers(1, 2**62)), kind, key, node, 0.0, to=draw(st.none() | KEYS), artifact=draw(st.none() | ARTIFACTS), born=0.0
@@ -71,6 +82,7 @@ def _expected(change: Change) -> Told:
         hides=change.hides is not None,
         directory=node.folder is not None,
         symlink=node.target is not None,
+        suffix=node.suffix,
         done=False,
         until=None,
         refused=str(change.error) if change.state is State.REFUSED else None,
@@ -86,7 +98,7 @@ def _expected(change: Change) -> Told:
 
 def _exact(artifact: Artifact | None) -> object:
     """With what artifacts are not compared by."""
-    return artifact and (artifact, artifact.mtime_ns, artifact.mode)
+    return artifact and (artifact, artifact.mtime_ns, artifact.meta)
 
 
 @given(change=changes())

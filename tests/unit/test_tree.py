@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
+from storemount.nodes import ROOT, Node
 from storemount.stores.base import Artifact, Child
-from storemount.tree import ROOT, Node, Tree, mappable
+from storemount.tree import Tree, mappable
 
 SOON = 10.0
 

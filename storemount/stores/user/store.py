@@ -106,6 +106,11 @@ class UserStore(FlatStore):
             raise NotFound(key)
         return Child(name, await self._look(key))
 
+    async def describe(self, key: str) -> Artifact:
+        if (found := await self._look(key)) is None:
+            raise NotFound(f"{key}: that is a directory")
+        return found
+
     async def _look(self, key: str) -> Artifact | None:
         """What has this key; None for a directory. Raises NotFound only when that is sure."""
         return await self._calls.run(key, partial(self._sight.examine, key=key))
