@@ -90,7 +90,7 @@ class Keyspace:
 
     async def _link_above(self, key: str) -> Artifact | None:
         """The symbolic link among the directories of `key`, where this store can have any."""
-        while self.store.traits.modes and (key := parent_of(key)):
+        while self.store.traits.listed_meta and (key := parent_of(key)):
             child = await self.look(key)
             if child is not None:
                 return child.artifact if child.artifact is not None and child.artifact.is_symlink else None
@@ -134,7 +134,7 @@ class Keyspace:
 
     async def pages(self, key: str) -> AsyncGenerator[list[Entry], None]:
         """The rows of a directory. A file that has the name of a directory is hidden (S2), where both are on one page."""
-        key = (await self.follow(key))[0] if self.store.traits.modes else key
+        key = (await self.follow(key))[0] if self.store.traits.listed_meta else key
         empty = True
         async with aclosing(self.store.list(_prefix(key))) as rows:
             async for page in rows:
