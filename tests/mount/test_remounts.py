@@ -6,14 +6,15 @@ import os
 import shutil
 import stat
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.support.command import Storemount
-from tests.support.mounting import REMOTE, Mount, bucket_mount, mounted
+from tests.support.mounting import AZURE, GCS, REMOTE, Mount, bucket_mount, mount_of, mounted
+from tests.support.outside import Outside
 from tests.support.proxy import Proxy
 from tests.support.servers import REGION, BucketClient
 from tests.support.waiting import eventually, synced
@@ -34,9 +35,9 @@ def run(*words: str | Path, cwd: Path | None = None, environ: dict[str, str] | N
 
 
 @pytest.fixture
-def mount(request: pytest.FixtureRequest, bucket: BucketClient, storemount: Storemount) -> Mount:
-    """Not started; of one engine, where a test does not ask for both: the contract of the stores compares them."""
-    return bucket_mount(storemount, getattr(request, "param", REMOTE[0]), bucket)
+def mount(bucket: BucketClient, storemount: Storemount) -> Mount:
+    """Not started; of one engine: the contract of the stores compares them."""
+    return bucket_mount(storemount, REMOTE[0], bucket)
 
 
 def again(mount: Mount, *options: str) -> Mount:
@@ -74,8 +75,11 @@ def check(base: Path, *, owner: bool = True) -> None:
     assert run(base / "file") == "works\n"
 
 
-@pytest.mark.parametrize("mount", REMOTE, indirect=True)
-def test_S12_metadata_survives_remounts_on_every_machine(mount: Mount, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [*REMOTE, AZURE, GCS])
+def test_S12_metadata_survives_remounts_on_every_machine(
+    kind: str, fresh_store: Callable[[str], Outside], storemount: Storemount, tmp_path: Path
+) -> None:
+    mount = mount_of(storemount, kind, fresh_store(kind))
     with mounted(mount):
         make(mount.point)
         check(mount.point)
