@@ -50,14 +50,29 @@ class Application:
             return Applied.DONE
         old = self._moves.of(node.artifact)
         try:
-            node.artifact = await self._store.annotate(old, mode=own.mode, mtime_ns=own.mtime_ns)
-            self._moves.note(old, node.artifact)
-            self._journal.follow(self._journal.of(node), {old: node.artifact})
+            made: Artifact | None = await self._store.annotate(old, mode=own.mode, mtime_ns=own.mtime_ns)
         except Changed:
+            made = await self._annotated_before(change, old)
+        if made is None:
             # Somebody else has replaced the object, whose mode and time these are not.
             node.fresh_until = -1.0
+        else:
+            node.artifact = made
+            self._moves.note(old, made)
+            self._journal.follow(self._journal.of(node), {old: made})
         self._tree.confirm(node)
         return Applied.DONE
+
+    async def _annotated_before(self, change: Change, old: Artifact) -> Artifact | None:
+        """What an earlier attempt has made of `old`, of which nobody heard: where a version is told by its time, it is another one now."""
+        own = change.node.attributes
+        if not (change.doubtful or change.tries) or own is None or own.mtime_ns is None:
+            return None
+        try:
+            found = (await self._store.stat(change.key)).artifact
+        except NotFound:
+            return None
+        return found if found is not None and (found.size, found.mtime_ns) == (old.size, own.mtime_ns) else None
 
     async def remove(self, changes: Sequence[Change]) -> None:
         """Deletes and rmdirs, in one request where the store can."""
