@@ -67,14 +67,32 @@ class Application:
             return Applied.DONE
         old = self._moves.of(node.artifact)
         try:
-            node.artifact = await self._store.annotate(old, self._descriptions.changed(node))
-            self._moves.note(old, node.artifact)
-            self._journal.follow(self._journal.of(node), {old: node.artifact})
+            made: Artifact | None = await self._store.annotate(old, self._descriptions.changed(node))
         except Changed:
+            made = await self._annotated_before(change, old)
+        if made is None:
             # Somebody else has replaced the object, whose metadata this is not.
             node.fresh_until = -1.0
+        else:
+            node.artifact = made
+            self._moves.note(old, made)
+            self._journal.follow(self._journal.of(node), {old: made})
         self._tree.confirm(node)
         return Applied.DONE
+
+    async def _annotated_before(self, change: Change, old: Artifact) -> Artifact | None:
+        """What an earlier attempt has made of `old`, of which nobody heard: where a change of metadata makes another version, it is another
+        one now, and the time that was set tells that it is ours."""
+        time_ns = self._descriptions.changed(change.node).mtime_ns
+        if not (change.doubtful or change.tries) or time_ns is None:
+            return None
+        try:
+            found = (await self._store.stat(change.key)).artifact
+        except NotFound:
+            return None
+        if found is None or found.size != old.size:
+            return None
+        return found if time_ns in (found.mtime_ns, found.meta.mtime_ns if found.meta is not None else None) else None
 
     async def _write_marker(self, change: Change) -> None:
         await self._store.write(change.key + "/", replace(EMPTY, meta=self._descriptions.marked(change.node)))

@@ -35,6 +35,7 @@ from storemount.control import socket_path
 from storemount.errors import Denied, ExitCode, Invalid, MissingStore, Refusal, StoreMountError
 from storemount.handshake import Handshake
 from storemount.logs import start_log
+from storemount.mountinfo import wait_until_gone
 from storemount.stores.base import ArtifactStore
 from storemount.stores.deadline import Deadlined
 from storemount.stores.flavors import StoreSpec, open_store, place_of
@@ -246,7 +247,7 @@ class Daemon:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._stop_on_signal, mount, signals)
-                nursery.start_soon(self._prove, handshake)
+                nursery.start_soon(self._watch, mount, handshake)
                 await pyfuse3.main(max_tasks=MAX_TASKS)
                 mounted = False
                 nursery.cancel_scope.cancel()
@@ -255,14 +256,25 @@ class Daemon:
                 _unmount(self._settings.mountpoint, True)
             pyfuse3.close(unmount=False)
 
-    async def _prove(self, handshake: Handshake) -> None:
-        """Readiness: the handshake and a stat through the kernel, then the tuning that needs the mount, then the word."""
+    async def _watch(self, mount: Mount, handshake: Handshake) -> None:
+        """From the first answer to an unmount that does not end the session, because another mount namespace was copied from ours
+        meanwhile (a container, a service with PrivateMounts): nobody here can reach the mount any more, so it ends there, too."""
+        device = await self._prove(handshake)
+        await trio.to_thread.run_sync(wait_until_gone, device, abandon_on_cancel=True)
+        await trio.sleep(LAST_WORDS)  # the kernel's time to end the session by itself
+        log.info("%s is unmounted here, and another mount namespace still has it; leaving it all the same", self._settings.mountpoint)
+        await self._drain(mount)
+        pyfuse3.terminate()
+
+    async def _prove(self, handshake: Handshake) -> int:
+        """Readiness: the handshake and a stat through the kernel, then the tuning that needs the mount, then the word. The device."""
         await handshake.complete()
         with trio.fail_after(self._settings.deadline):
             status = await trio.to_thread.run_sync(os.stat, self._settings.mountpoint)
         _tune(os.minor(status.st_dev))
         self._ready()
         log.info("mounted %s on %s", self._spec.path, self._settings.mountpoint)
+        return status.st_dev
 
     async def _stop_on_signal(self, mount: Mount, signals: AsyncIterator[int]) -> None:
         async for number in signals:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,17 @@ def mounts() -> list[Mounted]:
 def mounted_at(path: str) -> Mounted | None:
     """What is visible at this exact absolute path, if anything is mounted there."""
     return next((mounted for mounted in reversed(mounts()) if mounted.mountpoint == path), None)
+
+
+def wait_until_gone(device: int) -> None:
+    """Block until this process sees nothing of the file system `device` (a st_dev) mounted any more; other mount namespaces still may."""
+    number = f"{os.major(device)}:{os.minor(device)}".encode()
+    with Path("/proc/self/mountinfo").open("rb") as file:
+        changes = select.poll()
+        changes.register(file, select.POLLERR | select.POLLPRI)  # proc(5): how a change of the mounts is told
+        while any(line.split(b" ", 3)[2] == number for line in file.read().splitlines()):
+            changes.poll()
+            file.seek(0)
 
 
 def users_of(path: str) -> Iterator[str]:

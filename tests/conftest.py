@@ -16,7 +16,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="run the mount suite only on these, separated by commas (plain,local,s3-native,...)",
     )
     parser.addoption(
-        "--load-seconds", type=float, default=60.0, help="how long the load test works on a local store; on S3 a quarter of it"
+        "--load-seconds", type=float, default=20.0, help="how long the load test works on a local store; on S3 a quarter of it"
     )
 
 

@@ -60,6 +60,12 @@ async def _edited_twice(m: BareMount) -> None:
     await m.truncate("f", 8)
 
 
+async def _dated_and_edited(m: BareMount) -> None:
+    await m.touch("f", 1_000_000_000_000_000_000)
+    await trio.sleep(0.2)
+    await _edit(m, "f", 0, b"X")
+
+
 async def _edited_while_it_goes_up(m: BareMount) -> None:
     await m.put("f", b"first version")
     await trio.sleep(1)
@@ -198,6 +204,7 @@ CASES = {
         {"f": b"old"}, lambda m: _edit(m, "f", 0, b"x", flags=os.O_WRONLY | os.O_TRUNC, close=False), {"f": b"old"}
     ),
     "never closed": Case({}, _never_closed, {}),
+    "dated and edited": Case({"f": b"0123"}, _dated_and_edited, {"f": b"X123"}),
     "edited while it goes up": Case({}, _edited_while_it_goes_up, {"f": b"FIRST version"}),
     "appended while it goes up": Case({}, _appended_while_it_goes_up, {"f": b"first second"}),
     "unlink": Case({"f": b"1", "g": b"2"}, lambda m: m.unlink("f"), {"g": b"2"}),

@@ -141,3 +141,23 @@ async def test_S7_what_is_not_believed_after_a_power_cut_leaves_what_was_safe_be
         await m.settle()
         assert await objects(either) == kept
         assert all(name.startswith("kept/") and name.endswith(".unsure") for name in staged_files(staging))
+
+
+async def test_S9_a_file_whose_time_was_set_before_the_power_cut_and_that_was_edited_is_no_conflict(
+    clock: MockClock, either: FaultyStore, staging: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a version is told by its time, setting the time makes another one, which the journal had not heard of yet."""
+    if not either.traits.modes:
+        pytest.skip("this store keeps no times")
+    await put_object(either, "f", b"0123", staging)
+    either.hold_reply("annotate")
+    async with bare_mount(either, staging) as m:
+        await CASES["dated and edited"].work(m)
+        await m.mount.durability.now()
+        await trio.sleep(5)
+    either.heal()
+    monkeypatch.setattr("storemount.assembly.boot", lambda: "after the power cut")
+    async with bare_mount(either, staging) as m:
+        await m.settle()
+        assert await objects(either) == {"f": b"X123"}
+        assert not m.mount.conflicts.seen

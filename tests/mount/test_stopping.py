@@ -169,3 +169,25 @@ def test_S8_nothing_is_left_on_disk(mount: Mount, storemount: Storemount) -> Non
     with mounted(mount):
         (mount.point / "file").write_bytes(b"x" * 100_000)
     assert leftovers() <= before
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can make a mount namespace of its own")
+def test_S8_an_unmount_ends_though_another_mount_namespace_still_has_the_mount(
+    fresh_store: Callable[[str], Outside], storemount: Storemount
+) -> None:
+    """As a container that was started meanwhile: the kernel goes on with the mount there, and nobody here could end it."""
+    outside = fresh_store("local")
+    mount = mount_of(storemount, "local", outside)
+    with mounted(mount), mount.watched(60):
+        (mount.point / "file").write_bytes(b"saved")
+        words = ["unshare", "--mount", "--propagation", "private", "sh", "-c", "echo there; exec sleep infinity"]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as container:
+            assert container.stdout is not None
+            assert container.stdout.readline() == "there\n"
+            try:
+                done = storemount.run("unmount", str(mount.point), within=30)
+                assert (done.returncode, done.stderr) == (0, "")
+                mount.gone()
+            finally:
+                container.kill()
+    assert outside.get("file") == b"saved"

@@ -161,6 +161,11 @@ class BareMount:
         entry.st_size = size
         await self.fs.setattr(await self.ino(path), entry, cast(SetattrFields, Fields(update_size=True)), None, self._ctx)
 
+    async def touch(self, path: str, mtime_ns: int) -> None:
+        entry = EntryAttributes()
+        entry.st_mtime_ns = mtime_ns
+        await self.fs.setattr(await self.ino(path), entry, cast(SetattrFields, Fields(update_mtime=True)), None, self._ctx)
+
     async def put(self, path: str, data: bytes) -> None:
         """Make or replace a whole file, as `open(path, "wb")` does."""
         if await self.exists(path):
