@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -159,11 +160,11 @@ def test_S8_foreground(mount: Mount, outside: Outside, storemount: Storemount) -
 
 
 def test_S8_nothing_is_left_on_disk(mount: Mount, storemount: Storemount) -> None:
-    """After a drained stop there is no staged file and no socket; an empty journal stays."""
+    """After a drained stop there is no staged file and no socket; an empty journal stays, and what is noted of metadata."""
 
     def leftovers() -> set[Path]:
         names = [path for name in ("state", "run") for path in (storemount.home / name).rglob("*") if not path.is_dir()]
-        return {path for path in names if path.suffix != ".log" and path.name != "lock" and not path.name.startswith("journal.sqlite")}
+        return {path for path in names if not re.fullmatch(r"lock|journal\.sqlite.*|.*\.log|.*\.notes", path.name)}
 
     before = leftovers()
     with mounted(mount):
