@@ -3,9 +3,8 @@
 What it is: the fsspec engine of the azure flavor (the client that adlfs stands on), and the single calls that the native engine lacks.
 What it is not: adlfs's file system interface, which makes no directories, cannot pin a version, and tries for over a minute to reach a
 store that is down. Renames are copies, on accounts with a hierarchical namespace too: their own rename is another API.
-Invariants: the client is imported and a connection made with the first request, not before. Every key is sent as it is, or refused.
-Blocks that were sent are seen by nobody until `commit_block_list` publishes them all (S6); there is no way, and no need, to take them back.
-A condition (S9) is checked by the service in the request that publishes.
+Invariants: every key is sent as it is, or refused. Blocks that were sent are seen by nobody until `commit_block_list` publishes them all
+(S6); there is no way, and no need, to take them back. A condition (S9) is checked by the service in the request that publishes.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from __future__ import annotations
 import io
 import logging
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -33,12 +32,11 @@ from storemount.errors import (
     TimedOut,
     Unavailable,
 )
-from storemount.stores.azureanswers import Answer, artifact_of, described, headers, made, pin, row, tag
-from storemount.stores.azureerrors import named
+from storemount.stores.azureanswers import artifact_of, described, headers, made, pin, row, tag
 from storemount.stores.azurenames import FOLDER, is_holdable, refuse_unholdable, says_folder, stub, traits
+from storemount.stores.azurerequests import AzureRequests
 from storemount.stores.azuresettings import AzureSettings
 from storemount.stores.base import Artifact, Child, Meta, Source
-from storemount.stores.bridge import AsyncioThread
 from storemount.stores.budget import ByteBudget
 from storemount.stores.conditions import Condition
 from storemount.stores.dialects import azure_written, length, merged, read
@@ -64,10 +62,8 @@ class AzureStore(FlatStore):
         self.traits = traits("fsspec", settings.root)
         self._settings = settings
         self._deadline = deadline
-        self._asyncio = AsyncioThread("azure-requests")
+        self._requests = AzureRequests(settings, deadline=deadline)
         self._uploads = uploads or ByteBudget(UPLOAD_BYTES)
-        self._client: Any = None
-        self._credential: Any = None
 
     async def check(self) -> None:
         await self._page("", self._settings.root, None, most=1)
@@ -146,14 +142,13 @@ class AzureStore(FlatStore):
         """Up to `most` items of a listing, and where the next page begins. Raises MissingStore for "not found": nothing below a prefix is
         an empty listing, so what answered is no container (S3)."""
         try:
-            page: tuple[Sequence[Any], str | None] = await self._ask(what, self._list, full, token, most, recursive)
+            return await self._requests.page(what or self.uri, full, token, most, recursive)
         except NotFound as error:
             raise MissingStore(f"{what or self.uri}: a listing was not found: {error}") from error
-        return page
 
     async def read(self, artifact: Artifact, start: int, stop: int) -> bytes:
         try:
-            data: bytes = await self._ask(artifact.key, self._get, artifact, start, stop - start, moving=stop - start)
+            data = await self._requests.get(artifact.key, self._full(artifact.key), artifact.version, start, stop - start)
         except NotFound as error:
             raise Changed(artifact.key) from error
         if len(data) != stop - start:
@@ -253,7 +248,7 @@ class AzureStore(FlatStore):
         if key.endswith("/") and artifact.key.endswith("/") and not artifact.size:
             return await self._mark(key, (await self.describe(artifact.key)).meta or Meta(), absent=False)
         try:
-            told = await self._ask(artifact.key, self._copy, artifact, full)
+            told = await self._requests.copy(artifact.key, self._full(artifact.key), artifact.version, full)
         except NotFound as error:
             raise Changed(artifact.key) from error
         begun = replace(made(key, artifact.size, told), meta=artifact.meta)
@@ -303,7 +298,7 @@ class AzureStore(FlatStore):
     async def _delete_in_bulk(self, keys: Sequence[str]) -> bool:
         """Whether every one of them has gone; asked one by one, each gives its own failure, or succeeds after a passing one."""
         try:
-            statuses: Sequence[int] = await self._ask(keys[0], self._delete, [self._full(key) for key in keys])
+            statuses = await self._requests.delete(keys[0], [self._full(key) for key in keys])
         except StoreMountError as error:
             if error.transient or isinstance(error, MissingStore):
                 raise
@@ -334,82 +329,10 @@ class AzureStore(FlatStore):
             return
 
     async def aclose(self) -> None:
-        with trio.CancelScope(shield=True):
-            if self._client is not None:
-                await self._asyncio.run(self._disconnect)
-            await self._asyncio.aclose()
+        await self._requests.aclose()
 
     def _full(self, key: str) -> str:
         return self._settings.root + key
 
     async def _blob(self, what: str, name: str, method: str, *, moving: int = 0, shield: bool = False, **asked: Any) -> Any:
-        """One request about a blob. `moving` bytes of body get a slow line's time on top of the deadline."""
-        return await self._ask(what, self._request, name, method, asked, moving=moving, shield=shield)
-
-    async def _ask(
-        self, what: str, request: Callable[..., Awaitable[Any]], *asked: Any, moving: int = 0, limit: float = 0, shield: bool = False
-    ) -> Any:
-        limit = limit or patience(moving, self._deadline)
-        try:
-            with trio.fail_after(limit, shield=shield), named(what or self.uri):
-                return await self._asyncio.run(request, *asked)
-        except trio.TooSlowError as error:
-            raise TimedOut(f"{what or self.uri}: no answer within {limit:g} s") from error
-
-    # What follows runs on the asyncio loop.
-
-    async def _request(self, name: str, method: str, asked: dict[str, Any]) -> Any:
-        return await getattr(self._connected().get_blob_client(name), method)(**asked)
-
-    async def _list(self, full: str, token: str | None, most: int, recursive: bool) -> tuple[Sequence[Any], str | None]:
-        listing = self._connected().list_blobs if recursive else self._connected().walk_blobs
-        pages = listing(name_starts_with=full, include=["metadata"], results_per_page=most).by_page(continuation_token=token)
-        async for page in pages:
-            return [item async for item in page], pages.continuation_token or None
-        return [], None
-
-    async def _get(self, artifact: Artifact, start: int, size: int) -> bytes:
-        blob = self._connected().get_blob_client(self._full(artifact.key))
-        stream = await blob.download_blob(offset=start, length=size, max_concurrency=1, **pin(artifact.version))
-        return bytes(await stream.readall())
-
-    async def _copy(self, artifact: Artifact, to: str) -> Answer:
-        from azure.core import MatchConditions
-
-        origin = self._connected().get_blob_client(self._full(artifact.key))
-        blob = self._connected().get_blob_client(to)
-        asked = {"source_etag": artifact.version, "source_match_condition": MatchConditions.IfNotModified}
-        told: Answer = await blob.start_copy_from_url(origin.url, **asked)
-        return told
-
-    async def _delete(self, names: Sequence[str]) -> Sequence[int]:
-        answers = await self._connected().delete_blobs(*names, raise_on_any_failure=False)
-        return [answer.status_code async for answer in answers]
-
-    def _connected(self) -> Any:
-        if self._client is None:
-            from azure.storage.blob.aio import ContainerClient, LinearRetry
-
-            self._credential = self._settings.credential()
-            self._client = ContainerClient(
-                self._settings.endpoint,
-                self._settings.container,
-                credential=self._credential,
-                # Seconds, of which the library only adds and sleeps.
-                retry_policy=LinearRetry(
-                    backoff=self._deadline / 50,  # type: ignore[arg-type]
-                    retry_total=2,
-                    random_jitter_range=0,
-                ),
-                connection_timeout=self._deadline * 0.3,
-                read_timeout=self._deadline * 0.3,
-                max_single_get_size=2**31,
-            )
-        return self._client
-
-    async def _disconnect(self) -> None:
-        client, credential = self._client, self._credential
-        self._client = self._credential = None
-        await client.close()
-        if hasattr(credential, "close"):
-            await credential.close()
+        return await self._requests.blob(what or self.uri, name, method, moving=moving, shield=shield, **asked)

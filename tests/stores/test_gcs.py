@@ -5,22 +5,17 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Awaitable, Callable, Iterator
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 import trio
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
-from google.auth.exceptions import RefreshError, TransportError
 
 from storemount.errors import (
     AlreadyExists,
     Changed,
     Corrupt,
     Denied,
-    Expired,
     Invalid,
     MissingStore,
     StoreMountError,
@@ -30,12 +25,22 @@ from storemount.errors import (
 )
 from storemount.stores import gcs as gcs_module
 from storemount.stores.base import EMPTY, Artifact, ArtifactStore, Meta, Source
-from storemount.stores.flavors import StoreSpec, open_store
 from storemount.stores.gcsbatch import batch_body, outcomes
-from storemount.stores.gcserrors import translate
 from storemount.stores.parts import read_part
 from tests.stores.conftest import GCS, SourceMaker, Subject, gcs_store
-from tests.support.faults import Treatment, answer, faulty_server, garbage, refused_address, reset, response, scripted, silence
+from tests.support.faults import (
+    Treatment,
+    answer,
+    faulty_server,
+    garbage,
+    refused_address,
+    reset,
+    response,
+    scripted,
+    silence,
+    told_as_json,
+    whole,
+)
 from tests.support.gcs import GcsBucket, GcsServer, gcs_server
 from tests.support.proxy import Proxy, proxy_to
 
@@ -144,7 +149,7 @@ async def test_an_upload_that_does_not_get_on_is_given_up(source: SourceMaker) -
             return _head("200 OK", Location=f"http://{head.partition('Host: ')[2].partition(chr(13))[0]}/session?x=1")
         return _head("499 Cancelled" if head.startswith("DELETE ") else "308 Resume Incomplete")
 
-    with faulty_server(_whole(reply)) as endpoint:
+    with faulty_server(whole(reply)) as endpoint:
         store = gcs_store(GcsServer(endpoint), "gs://bucket", "fsspec")
         with pytest.raises(Unavailable, match="does not get beyond 0 bytes"):
             await store.write("big", source(b"x" * (17 * 1024**2)))
@@ -158,7 +163,7 @@ async def test_a_copy_in_steps(source: SourceMaker) -> None:
     def reply(head: str) -> bytes:
         asked.append(head.partition(" HTTP")[0])
         done = "rewriteToken=go-on" in head
-        return _json({"done": True, "resource": RESOURCE} if done else {"done": False, "rewriteToken": "go-on"})
+        return told_as_json({"done": True, "resource": RESOURCE} if done else {"done": False, "rewriteToken": "go-on"})
 
     with faulty_server(scripted(reply)) as endpoint:
         store = gcs_store(GcsServer(endpoint), "gs://bucket", "fsspec")
@@ -201,7 +206,7 @@ async def test_what_a_batch_could_not_delete_is_asked_for_alone() -> None:
         body = "".join(part.format(number, "503 Backend Error" if number == 1 else "204 No Content") for number in range(2))
         return response("200 OK", (body + "--b--").encode())
 
-    with faulty_server(_whole(reply)) as endpoint:
+    with faulty_server(whole(reply)) as endpoint:
         store = gcs_store(GcsServer(endpoint), "gs://bucket", "fsspec")
         await store.delete(["a", "b", "c"])
         await store.aclose()
@@ -326,160 +331,6 @@ async def test_S14_nobody_there_is_unreachable(engine: str, verb: str, source: S
         await store.aclose()
 
 
-# Credentials. One server is both the store and what gives tokens out.
-
-
-@pytest.fixture(scope="module")
-def key() -> str:
-    private = rsa.generate_private_key(65537, 2048)
-    return private.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
-    ).decode()
-
-
-class Google:
-    """Gives out the tokens t1, t2, ..., each for so many seconds, and takes only those from `good` on."""
-
-    def __init__(self, good: int, seconds: int = 3600) -> None:
-        self.good, self.given, self.seconds = good, 0, seconds
-        self.seen: list[str] = []
-
-    def __call__(self, head: str) -> bytes:
-        if head.startswith("POST /token"):
-            self.given += 1
-            return _json({"access_token": f"t{self.given}", "expires_in": self.seconds, "token_type": "Bearer"})
-        self.seen.append(head.lower().partition("authorization: bearer ")[2].partition("\r\n")[0])
-        if int(self.seen[-1].removeprefix("ya29.").removeprefix("t")) < self.good:
-            return response("401 Unauthorized")
-        return _json({"items": []})
-
-
-@pytest.fixture
-def google() -> Iterator[Callable[[Google], str]]:
-    servers = []
-
-    def start(script: Google) -> str:
-        servers.append(faulty_server(_whole(script)))
-        return servers[-1].__enter__()
-
-    yield start
-    for server in servers:
-        server.__exit__(None, None, None)
-
-
-def account(endpoint: str, key: str) -> str:
-    told = {"type": "service_account", "client_email": "tester@example.org", "private_key": key, "token_uri": f"{endpoint}/token"}
-    return json.dumps(told)
-
-
-@engines
-@pytest.mark.parametrize("form", ["object", "file", "ambient"])
-async def test_credentials_in_every_place(
-    engine: str, form: str, google: Callable[[Google], str], key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    script = Google(good=1)
-    endpoint = google(script)
-    attributes = {"endpoint": endpoint, "token": account(endpoint, key)}
-    if form != "object":
-        (tmp_path / "key.json").write_text(attributes.pop("token"))
-        if form == "file":
-            attributes["token"] = str(tmp_path / "key.json")
-        monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "key.json"))
-    store = open_store(StoreSpec("test", "gcp", "gs://bucket", attributes), engine=engine, deadline=5.0)
-    await store.check()
-    await store.check()
-    await store.aclose()
-    assert (script.given, script.seen) == (1, ["t1", "t1"])
-
-
-@engines
-async def test_a_token_that_is_about_to_end_is_replaced_in_place(engine: str, google: Callable[[Google], str], key: str) -> None:
-    script = Google(good=1, seconds=60)
-    endpoint = google(script)
-    spec = StoreSpec("test", "gcp", "gs://bucket", {"endpoint": endpoint, "token": account(endpoint, key)})
-    store = open_store(spec, engine=engine, deadline=5.0)
-    await store.check()
-    await store.check()
-    await store.aclose()
-    assert script.seen == ["t1", "t2"]
-
-
-async def test_a_token_that_is_not_taken_any_more_is_replaced_in_place(google: Callable[[Google], str], key: str) -> None:
-    script = Google(good=1)
-    endpoint = google(script)
-    store = open_store(StoreSpec("test", "gcp", "gs://bucket", {"endpoint": endpoint, "token": account(endpoint, key)}), deadline=5.0)
-    await store.check()
-    script.good = 2
-    await store.check()
-    await store.check()
-    assert (script.given, script.seen) == (2, ["t1", "t1", "t2", "t2"])
-    script.good = 9
-    with pytest.raises(Denied):
-        await store.check()
-    await store.aclose()
-
-
-@engines
-async def test_an_access_token_by_itself_is_taken_until_it_ends(engine: str, google: Callable[[Google], str]) -> None:
-    script = Google(good=1)
-    spec = StoreSpec("test", "gcp", "gs://bucket", {"endpoint": google(script), "token": "ya29.1"})
-    store = open_store(spec, engine=engine, deadline=5.0)
-    await store.check()
-    script.good = 2
-    with pytest.raises(Denied) as caught:
-        await store.check()
-    await store.aclose()
-    assert (script.given, set(script.seen)) == (0, {"ya29.1"})
-    assert isinstance(caught.value, Expired) or engine == "native"
-    assert "ya29" not in str(caught.value)
-
-
-async def test_credentials_that_google_refuses_are_denied(key: str) -> None:
-    treatment = _whole(lambda head: response("400 Bad Request", json.dumps({"error": "invalid_grant"}).encode()))
-    with faulty_server(treatment) as endpoint:
-        spec = StoreSpec("test", "gcp", "gs://bucket", {"endpoint": endpoint, "token": account(endpoint, key)})
-        store = open_store(spec, deadline=5.0)
-        with pytest.raises(Denied):
-            await store.check()
-        await store.aclose()
-
-
-def test_a_token_server_that_fails_says_nothing_of_the_credentials() -> None:
-    """google-auth tries for seconds before it says so; here only what it says."""
-    assert type(translate(RefreshError("internal_failure", retryable=True), "x")) is Unavailable
-    assert type(translate(RefreshError("invalid_grant"), "x")) is Denied
-    assert type(translate(TransportError("no route"), "x")) is Unreachable
-
-
-async def test_no_credentials_anywhere_is_denied(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "nothing"))
-    store = open_store(StoreSpec("test", "gcp", "gs://bucket", {"endpoint": "http://127.0.0.1:1"}), deadline=5.0)
-    with pytest.raises(Denied):
-        await store.check()
-    await store.aclose()
-
-
 def _head(status: str, **headers: str) -> bytes:
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     return f"HTTP/1.1 {status}\r\n{lines}Content-Length: 0\r\nConnection: close\r\n\r\n".encode()
-
-
-def _json(told: dict[str, Any]) -> bytes:
-    return response("200 OK", json.dumps(told).encode())
-
-
-def _whole(reply: Callable[[str], bytes]) -> Treatment:
-    """Answer each request when all of it has come."""
-
-    def treat(connection: socket.socket) -> None:
-        with connection.makefile("rb") as incoming:
-            head = b""
-            while (line := incoming.readline()) not in (b"\r\n", b""):
-                head += line
-            text = head.decode("latin-1")
-            length = text.lower().partition("content-length:")[2].partition("\r\n")[0]
-            incoming.read(int(length or 0))
-        if text:
-            connection.sendall(reply(text))
-
-    return treat

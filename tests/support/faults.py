@@ -7,10 +7,12 @@ Invariants: ready when its context is entered; every socket and thread is gone w
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 Treatment = Callable[[socket.socket], None]
 
@@ -121,3 +123,24 @@ def refused_address() -> Iterator[str]:
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{holder.getsockname()[1]}"
+
+
+def told_as_json(told: dict[str, Any]) -> bytes:
+    return response("200 OK", json.dumps(told).encode())
+
+
+def whole(reply: Callable[[str], bytes]) -> Treatment:
+    """Answer each request when all of it has come."""
+
+    def treat(connection: socket.socket) -> None:
+        with connection.makefile("rb") as incoming:
+            head = b""
+            while (line := incoming.readline()) not in (b"\r\n", b""):
+                head += line
+            text = head.decode("latin-1")
+            length = text.lower().partition("content-length:")[2].partition("\r\n")[0]
+            incoming.read(int(length or 0))
+        if text:
+            connection.sendall(reply(text))
+
+    return treat
