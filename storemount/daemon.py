@@ -20,7 +20,6 @@ import subprocess
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -34,15 +33,15 @@ from storemount.config import KIB, MountSettings, Places, private_folder
 from storemount.control import socket_path
 from storemount.errors import Denied, ExitCode, Invalid, MissingStore, Refusal, StoreMountError
 from storemount.handshake import Handshake
+from storemount.leases import leased
 from storemount.logs import start_log
 from storemount.mountinfo import wait_until_gone
 from storemount.stores.base import ArtifactStore
 from storemount.stores.deadline import Deadlined
 from storemount.stores.flavors import StoreSpec, open_store, place_of
-from storemount.stores.reopened import Lease, Reopened
 from storemount.writeback.ledger import Unusable
 from storemount.writeback.slot import Slot, take
-from storemount.zenml.definition import Renewal, Resolved
+from storemount.zenml.definition import Renewal
 
 MAX_TASKS = 200
 """Requests in work at once. A store that hangs holds its requests until their deadline; the others must still find a task."""
@@ -133,24 +132,14 @@ class Daemon:
         return code
 
     def _open(self, nursery: trio.Nursery) -> ArtifactStore:
-        store = self._opened(self._spec)
         if self._renewal is None:
-            return store
-        reopened = Reopened(Lease(store, self._renewal.expires), partial(self._renew, self._renewal.resolve))
+            return self._opened(self._spec)
+        reopened = leased(self._spec, self._renewal, self._opened)
         nursery.start_soon(reopened.run)
         return reopened
 
     def _opened(self, spec: StoreSpec) -> ArtifactStore:
         return open_store(replace(spec, read_only=self._settings.read_only), engine=self._engine, deadline=self._settings.deadline)
-
-    async def _renew(self, resolve: Callable[[], Resolved]) -> Lease:
-        """The same store with other credentials. Raises Refusal, also when its name has come to mean another one."""
-        resolved = await trio.to_thread.run_sync(resolve, abandon_on_cancel=True)
-        spec = resolved.spec
-        if (spec.flavor, spec.path) != (self._spec.flavor, self._spec.path):
-            raise Refusal(ExitCode.BAD_CONFIGURATION, f"store {spec.name!r} is another one now, at {spec.path}; mount it again")
-        log.info("new credentials for %s until %s", spec.path, resolved.expires)
-        return Lease(self._opened(spec), resolved.expires)
 
     async def _serve(self, store: ArtifactStore) -> ExitCode:
         slot = self._slot(store)

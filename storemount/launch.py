@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from shlex import quote
 
@@ -91,11 +90,6 @@ def look_up(registry: Registry, store: str) -> Resolved:
     if registry.makes_folder(store, resolved.spec):
         private_folder(Path(resolved.spec.path))
     return resolved
-
-
-def renewal_of(registry: Registry, store: str, resolved: Resolved) -> Renewal | None:
-    """Where a store that was looked up gets other credentials, when those that it has end."""
-    return Renewal(resolved.expires, partial(registry.resolved, store)) if resolved.expires else None
 
 
 def _log_name(path: str) -> str:

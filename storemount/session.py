@@ -20,6 +20,7 @@ from storemount.config import Places, private_folder
 from storemount.diskvolume import DiskVolume
 from storemount.errors import ExitCode, Forbidden, Refusal, os_error
 from storemount.keys import key_below
+from storemount.leases import leased, renewal_of
 from storemount.portal import Portal
 from storemount.registry import Registry
 from storemount.roots import LOCAL, Roots, is_below, lead
@@ -29,6 +30,7 @@ from storemount.stores.flavors import AUTO, FLAVORS, FSSPEC, StoreSpec, open_sto
 from storemount.stores.uri import scheme_of
 from storemount.storevolume import StoreVolume
 from storemount.volume import Volume
+from storemount.zenml.definition import Renewal
 from storemount.zenml.names import ZenML
 
 
@@ -79,10 +81,11 @@ class Session:
 
     def open(self, name_or_uri: str) -> OpenStore:
         """A store by itself, with connections of its own. Raises Refusal when there is none of this name."""
-        spec = self._registry.spec(name_or_uri)
+        resolved = self._registry.resolved(name_or_uri)
+        spec = resolved.spec
         if self._registry.makes_folder(name_or_uri, spec):
             private_folder(Path(spec.path))
-        return OpenStore(_root(spec), self._volume(spec))
+        return OpenStore(_root(spec), self._volume(spec, renewal_of(self._registry, name_or_uri, resolved)))
 
     def close(self) -> None:
         """Close every store. The session can be used again."""
@@ -95,10 +98,20 @@ class Session:
         # No lock, which a fork could take along locked: a volume costs nothing until it is asked, and the first one stays.
         return self._volumes.setdefault((spec.flavor, spec.path, *sorted(spec.attributes.items())), self._volume(spec))
 
-    def _volume(self, spec: StoreSpec) -> Volume:
+    def _volume(self, spec: StoreSpec, renewal: Renewal | None = None) -> Volume:
         if spec.flavor == LOCAL:
             return DiskVolume(spec.path)
-        return StoreVolume(_root(spec), partial(_opened, spec, self._engine, self._deadline), self._portal)
+        return StoreVolume(_root(spec), partial(self._opened, spec, renewal), self._portal)
+
+    def _opened(self, spec: StoreSpec, renewal: Renewal | None, forked: bool) -> ArtifactStore:
+        """The native engine's threads do not come along into the child of a fork, and it cannot start new ones there."""
+        engine = FSSPEC if forked and FSSPEC in (spec.own or FLAVORS[spec.flavor]).engines else self._engine
+        opened = partial(open_store, engine=engine, deadline=self._deadline)
+        if renewal is None:
+            return Deadlined(opened(spec), self._deadline)
+        reopened = leased(spec, renewal, opened)
+        self._portal.let_go(reopened.run)
+        return Deadlined(reopened, self._deadline)
 
 
 class OpenStore:
@@ -120,12 +133,6 @@ class OpenStore:
             return Target(self.volume, key_below(relative))
         except Forbidden as error:
             raise os_error(Forbidden(f"it leads out of the store {self.uri}"), path) from error
-
-
-def _opened(spec: StoreSpec, engine: str, deadline: float, forked: bool) -> ArtifactStore:
-    """The native engine's threads do not come along into the child of a fork, and it cannot start new ones there."""
-    engine = FSSPEC if forked and FSSPEC in (spec.own or FLAVORS[spec.flavor]).engines else engine
-    return Deadlined(open_store(spec, engine=engine, deadline=deadline), deadline)
 
 
 def _root(spec: StoreSpec) -> str:

@@ -20,7 +20,8 @@ from storemount.cli.user import places, registry
 from storemount.cli.values import DURATION, GROUP, MODE, SIZE, USER, duration_text, size_text
 from storemount.config import MountSettings
 from storemount.control import ask, socket_path
-from storemount.launch import Launch, look_up, renewal_of
+from storemount.launch import Launch, look_up
+from storemount.leases import renewal_of
 from storemount.mountpoint import Host, located
 from storemount.stores.uri import without_password
 

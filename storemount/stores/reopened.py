@@ -3,7 +3,7 @@
 What it is: another store behind each verb, replaced as a whole by one with fresh credentials, of whatever flavor.
 What it is not: where those come from (`renew` is handed in), or what engines do by themselves with credentials that they can refresh.
 Invariants: a verb runs to its end on the store it began with, which is closed when its last verb has ended. Between the end of the
-credentials and fresh ones verbs wait, and the caller's deadline ends that. Whoever opens it runs `run`, and closes it after that.
+credentials and fresh ones verbs wait, and the caller's deadline ends that. Whoever opens it runs `run`, which ends when it is closed.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ class Reopened:
         self._renew = renew
         self._now = now
         self._came = trio.Event()
+        self._over = trio.Event()
         self.uri = first.store.uri
 
     @property
@@ -57,12 +58,16 @@ class Reopened:
         return self._lease.store.traits
 
     async def run(self) -> None:
-        """Renew, for ever, or until there is something that does not end."""
-        while (left := self._left()) is not None:
+        """Renew until it is closed, or until there is something that does not end."""
+        while (left := self._left()) is not None and not self._over.is_set():
             if left > AHEAD:
-                await trio.sleep(min(left - AHEAD, GLANCE))
+                await self._rest(min(left - AHEAD, GLANCE))
             else:
                 await self._try()
+
+    async def _rest(self, seconds: float) -> None:
+        with trio.move_on_after(seconds):
+            await self._over.wait()
 
     def _left(self) -> float | None:
         """Seconds that the credentials still have; None when they do not end."""
@@ -74,7 +79,10 @@ class Reopened:
             fresh = await self._renew()
         except Refusal as refusal:
             log.warning("no new credentials, trying again: %s", refusal.message)
-            await trio.sleep(AGAIN)
+            await self._rest(AGAIN)
+            return
+        if self._over.is_set():
+            await fresh.store.aclose()
             return
         before, self._lease = self._lease, fresh
         came, self._came = self._came, trio.Event()
@@ -82,7 +90,7 @@ class Reopened:
         if not before.users:
             await before.store.aclose()
         if (left := self._left()) is not None and left <= AHEAD:
-            await trio.sleep(max(left / 2, 1.0))  # they are short-lived: half of that is what we ask ahead
+            await self._rest(max(left / 2, 1.0))  # they are short-lived: half of that is what we ask ahead
 
     @asynccontextmanager
     async def _store(self) -> AsyncIterator[ArtifactStore]:
@@ -155,5 +163,6 @@ class Reopened:
             return await store.capacity()
 
     async def aclose(self) -> None:
-        """The store that is current; what still runs on an earlier one closes that."""
+        """The store that is current; what still runs on an earlier one closes that. `run` ends."""
+        self._over.set()
         await self._lease.store.aclose()

@@ -27,7 +27,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("entry", "userflavors", "cache.*", "draining", "mounted", "spelling", "streams", "writeback.room"),
     ("zenml.*",),
     ("registry", "writeback.staging", "patterns", "diskvolume"),
-    ("importing", "nodes"),
+    ("importing", "leases", "nodes"),
     ("tree",),
     ("descriptions",),
     ("keyspace", "roots", "writeback.change", "xattrs", "neighbours", "replies", "readers"),
