@@ -24,6 +24,9 @@ small       `create closed`    new files of 4 KiB, each opened, written and clos
             `small warm`       the same again, through the same mount
             `rm -rf`           removing them all, until the command returns
             `rm -rf stored`    the same, until the store has none of them
+untar       `untar`            as many small files out of an archive, until tar returns; `untar stored`, until all are in the store
+removal     `rm -rf cold`      removing as many files that another client has put there; `rm -rf cold stored`, until they are gone there
+save        `save`             a tenth of that, each written under another name and renamed; `save stored`, until all are in the store
 list        `ls cold`          `ls -lR` of one directory of many entries, just after mounting
             `ls warm`          the same again
 

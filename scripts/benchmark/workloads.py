@@ -7,9 +7,12 @@ Invariant: what is read is checked, small pieces always, large files where the s
 
 from __future__ import annotations
 
+import io
 import os
 import random
 import subprocess
+import tarfile
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -149,6 +152,48 @@ def small(stage: Stage, amounts: Amounts) -> Figures:
     return {name: len(names) / seconds for name, seconds in figures.items()}
 
 
+def untar(stage: Stage, amounts: Amounts) -> Figures:
+    names = [f"{number:06}" for number in range(amounts.files)]
+    with _folder(stage) as folder, tempfile.TemporaryDirectory() as place:
+        archive = Path(place, "small.tar")
+        with tarfile.open(archive, "w") as file:
+            for number, name in enumerate(names):
+                entry = tarfile.TarInfo(name)
+                entry.size = PAGE
+                file.addfile(entry, io.BytesIO(page(number)))
+        clock = Clock()
+        _command("tar", "-xf", str(archive), "-C", str(folder))
+        closed = clock.seconds
+        stage.settle_folder(folder, len(names))
+        stored = clock.seconds
+    return {"untar": len(names) / closed, "untar stored": len(names) / stored}
+
+
+def removal(stage: Stage, amounts: Amounts) -> Figures:
+    stage.store.plant_many([f"written/{number:06}" for number in range(amounts.files)], ENTRY)
+    with _folder(stage) as folder:
+        clock = Clock()
+        _command("rm", "-rf", str(folder))
+        removed = clock.seconds
+        stage.settle_folder(folder, 0)
+        gone = clock.seconds
+    return {"rm -rf cold": amounts.files / removed, "rm -rf cold stored": amounts.files / gone}
+
+
+def save(stage: Stage, amounts: Amounts) -> Figures:
+    count = amounts.files // 10
+    with _folder(stage) as folder:
+        clock = Clock()
+        for number in range(count):
+            temporary = folder / "temporary"
+            temporary.write_bytes(page(number))
+            temporary.replace(folder / f"{number:06}")
+        closed = clock.seconds
+        stage.settle_folder(folder, count)
+        stored = clock.seconds
+    return {"save": count / closed, "save stored": count / stored}
+
+
 def _create(stage: Stage, folder: Path, names: list[str]) -> tuple[float, float]:
     clock = Clock()
     for number, name in enumerate(names):
@@ -195,7 +240,7 @@ def _folder(stage: Stage) -> Iterator[Path]:
     """A new directory in a fresh mount; nothing of it is in the store afterwards."""
     stage.remount()
     folder = stage.root / "written"
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     try:
         yield folder
     finally:
@@ -210,5 +255,8 @@ WORKLOADS: dict[str, Workload] = {
     "write-4k": write_4k,
     "write-1m": write_1m,
     "small": small,
+    "untar": untar,
+    "removal": removal,
+    "save": save,
     "list": listing,
 }

@@ -239,9 +239,10 @@ class Journal:
         """The unfinished rows of this very key, oldest first."""
         return sorted(self._order.at(key), key=lambda change: change.id)
 
-    def next(self, *, puts: bool, only: Sequence[Kind] = tuple(Kind)) -> Change | float:
-        """The next row of this lane that may start now, or the time at which there may be one (`only`: of these kinds)."""
-        return self._order.next(puts=puts, only=only)
+    def next(self, *, puts: bool, only: Sequence[Kind] = tuple(Kind), early: bool = False) -> Change | float:
+        """The next row of this lane that may start now, or the time at which there may be one. `only`: of these kinds; `early`: one that is
+        not due yet will do."""
+        return self._order.next(puts=puts, only=only, early=early)
 
     # the life of a row
 

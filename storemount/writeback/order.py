@@ -65,14 +65,15 @@ class Order:
             heapq.heappush(self._queues[change.kind is Kind.PUT], (change.due, change.id, change))
             self._wake()
 
-    def next(self, *, puts: bool, only: Sequence[Kind] = tuple(Kind)) -> Change | float:
-        """The next row of this lane that may start now, or the time at which there may be one (`only`: of these kinds)."""
+    def next(self, *, puts: bool, only: Sequence[Kind] = tuple(Kind), early: bool = False) -> Change | float:
+        """The next row of this lane that may start now, or the time at which there may be one. `only`: of these kinds; `early`: one that is
+        not due yet will do."""
         queue = self._queues[puts]
         while queue:
             due, number, change = queue[0]
             if change.state is not State.WAITING or change.due != due or change.after or change.id != number:
                 heapq.heappop(queue)
-            elif due > trio.current_time():
+            elif due > trio.current_time() and not (early and due < float("inf")):
                 return due
             elif change.kind not in only:
                 return float("inf")

@@ -103,10 +103,10 @@ class Worker:
         return next_due
 
     def _with_company(self, change: Change) -> list[Change]:
-        """This removal, and those that may go with it in one request."""
+        """This removal, and those that may go with it in one request, due or not: `rm -rf` costs one for as many as come in a delay."""
         together = [change]
         while len(together) < REMOVED_AT_ONCE:
-            other = self._journal.next(puts=False, only=REMOVALS)
+            other = self._journal.next(puts=False, only=REMOVALS, early=True)
             if isinstance(other, float):
                 break
             self._journal.start(other)

@@ -127,6 +127,16 @@ async def test_S7_what_a_power_cut_could_forget_does_not_reach_the_store(
     assert [key for key, _ in work.began] == ["name"]
 
 
+async def test_removals_that_are_not_due_yet_go_along_with_one_that_is(clock: MockClock, nursery: trio.Nursery, work: Work) -> None:
+    nursery.start_soon(work.worker.run)
+    for number in range(50):
+        work.add(Kind.DELETE, f"{number:02}", delay=1.0)
+        await trio.sleep(0.1)
+    await work.journal.settle("", 10)
+    assert sum(map(len, work.removals)) == 50
+    assert len(work.removals) <= 6
+
+
 async def test_uploads_do_not_hold_up_other_changes(clock: MockClock, nursery: trio.Nursery, work: Work) -> None:
     work.seconds = 100
     for number in range(10):
