@@ -1,6 +1,6 @@
 """Leases: a store whose credentials end, and which its name gives others for (S14).
 
-What it is: whether what a name was resolved to ends, and the opening of it anew with what the same name means then.
+What it is: the opening of such a store, and of the same store with what its name means later.
 What it is not: the replacing itself (`stores.reopened`), or the place that the credentials come from (`zenml`).
 Invariant: a name that has come to mean another store is a Refusal, never a store with other files.
 """
@@ -14,7 +14,6 @@ from functools import partial
 import trio
 
 from storemount.errors import ExitCode, Refusal
-from storemount.registry import Registry
 from storemount.stores.base import ArtifactStore
 from storemount.stores.flavors import StoreSpec
 from storemount.stores.reopened import Lease, Reopened
@@ -23,11 +22,6 @@ from storemount.zenml.definition import Renewal, Resolved
 log = logging.getLogger(__name__)
 
 Open = Callable[[StoreSpec], ArtifactStore]
-
-
-def renewal_of(registry: Registry, store: str, resolved: Resolved) -> Renewal | None:
-    """Where a store that was looked up gets other credentials, when those that it has end."""
-    return Renewal(resolved.expires, partial(registry.resolved, store)) if resolved.expires else None
 
 
 def leased(spec: StoreSpec, renewal: Renewal, opened: Open) -> Reopened:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from storemount.config import Places
@@ -24,7 +25,7 @@ from storemount.stores.flavors import FLAVORS, Flavor, StoreSpec, spec_of_uri, v
 from storemount.tomlfile import TomlFile
 from storemount.userflavors import UserFlavors
 from storemount.zenml.attributes import entry_of
-from storemount.zenml.definition import Resolved
+from storemount.zenml.definition import Renewal, Resolved
 from storemount.zenml.names import ZenML
 
 DEFAULT = "default"
@@ -91,6 +92,10 @@ class Registry:
             return self._also_of_zenml(name_or_uri)
         values = {name: self._value(entry, name, value) for name, value in entry.attributes.items()}
         return Resolved(validate(StoreSpec(entry.name, entry.flavor, self._value(entry, "path", entry.path), values, entry.own)))
+
+    def renewal(self, name_or_uri: str, resolved: Resolved) -> Renewal | None:
+        """Where a store that was resolved gets other credentials, when those that it has end."""
+        return Renewal(resolved.expires, partial(self.resolved, name_or_uri)) if resolved.expires else None
 
     def flavors(self) -> list[Flavor]:
         """Those that users registered, beside storemount's own. Raises Refusal when a file is broken."""

@@ -20,7 +20,7 @@ from storemount.config import Places, private_folder
 from storemount.diskvolume import DiskVolume
 from storemount.errors import ExitCode, Forbidden, Refusal, os_error
 from storemount.keys import key_below
-from storemount.leases import leased, renewal_of
+from storemount.leases import leased
 from storemount.portal import Portal
 from storemount.registry import Registry
 from storemount.roots import LOCAL, Roots, is_below, lead
@@ -85,7 +85,7 @@ class Session:
         spec = resolved.spec
         if self._registry.makes_folder(name_or_uri, spec):
             private_folder(Path(spec.path))
-        return OpenStore(_root(spec), self._volume(spec, renewal_of(self._registry, name_or_uri, resolved)))
+        return OpenStore(_root(spec), self._volume(spec, self._registry.renewal(name_or_uri, resolved)))
 
     def close(self) -> None:
         """Close every store. The session can be used again."""

@@ -21,7 +21,6 @@ from storemount.cli.values import DURATION, GROUP, MODE, SIZE, USER, duration_te
 from storemount.config import MountSettings
 from storemount.control import ask, socket_path
 from storemount.launch import Launch, look_up
-from storemount.leases import renewal_of
 from storemount.mountpoint import Host, located
 from storemount.stores.uri import without_password
 
@@ -131,7 +130,7 @@ def mount(
     mount_settings = MountSettings(located(mountpoint), **settings)
     stores = registry()
     resolved = look_up(stores, store)
-    launch = Launch(resolved.spec, mount_settings, engine, places(), renewal_of(stores, store, resolved))
+    launch = Launch(resolved.spec, mount_settings, engine, places(), stores.renewal(store, resolved))
     launch.check(Host(os.getuid()), nonempty=nonempty, say=lambda line: click.echo(f"storemount: {line}", err=True))
     if foreground:
         sys.exit(launch.serve(_nobody_waits))
