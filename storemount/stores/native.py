@@ -15,11 +15,13 @@ Invariants:
 
 from __future__ import annotations
 
+import atexit
 import logging
+import time
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, aclosing
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, TypeVar
 
 import opendal
@@ -48,6 +50,9 @@ PAGE = 1000
 THREADS = 64
 DELETES = 16
 
+LINGER = 0.1
+"""Seconds that the end of a program (not of a mount, which ends otherwise) waits for the client's threads."""
+
 
 class NativeStore(FlatStore):
     """The root of `service`. `deadline` in seconds bounds every request, its retries included (S14). Raises Invalid for settings that
@@ -63,6 +68,7 @@ class NativeStore(FlatStore):
         self._uploads = ByteBudget(UPLOAD_BYTES)
         self._other = service.other(deadline=deadline, uploads=self._uploads)
         self._threads = trio.CapacityLimiter(THREADS)
+        _linger_at_exit()
 
     def _use(self, operator: opendal.Operator) -> None:
         self._bare = operator
@@ -298,6 +304,13 @@ class NativeStore(FlatStore):
                 return await self._asyncio.run(call)
         except trio.TooSlowError as error:
             raise TimedOut(f"{what}: no answer within {self._deadline:g} s") from error
+
+
+@cache
+def _linger_at_exit() -> None:
+    """OpenDAL's threads end their part of a listing a moment after its answer is here. One that comes back to an interpreter that is just
+    ending aborts the process, when all is done; so the interpreter waits for them, once."""
+    atexit.register(time.sleep, LINGER)
 
 
 def _bounded(operator: opendal.Operator, seconds: float, retries: int, deadline: float) -> opendal.Operator:
