@@ -65,7 +65,7 @@ class Durability:
             try:
                 await self.now()
                 if trio.current_time() - began > SLOW:
-                    log.warning("the disk took %.1f s to make safe what was closed meanwhile", trio.current_time() - began)
+                    log.info("the disk took %.1f s to make safe what was closed meanwhile", trio.current_time() - began)
             except (OSError, StoreMountError) as error:
                 log.error("what was closed is not safe from a power cut yet: %s", error)
 
