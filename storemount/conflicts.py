@@ -61,7 +61,7 @@ class Conflicts:
             node.artifact, change.exclusive = None, True
         elif await self._holds(found, staged, change.size):
             return found
-        elif await self._holds_layer(found, staged):
+        elif await self._holds_older(found, change, staged):
             node.artifact = found
         else:
             self._step_aside(change)
@@ -75,10 +75,12 @@ class Conflicts:
         except NotFound:
             return None
 
-    async def _holds_layer(self, found: Artifact, staged: StagedFile) -> bool:
+    async def _holds_older(self, found: Artifact, change: Change, staged: StagedFile) -> bool:
         """Whether the store has an older state of ours, of which nobody told us that it arrived."""
-        for layer in staged.chain[1:]:
-            if await self._holds(found, layer, layer.size):
+        states = [(layer, layer.size) for layer in staged.chain[1:]]
+        states += [(older.staged, older.size) for older in _older(change) if older.staged is not None]
+        for state, size in states:
+            if await self._holds(found, state, size):
                 return True
         return False
 
@@ -109,6 +111,11 @@ class Conflicts:
         self._journal.rekey(change, node.key)
         self.seen.append(Conflict(path, node.path, time.time()))
         log.warning("conflict: %r was changed in the store while it was edited here; ours is kept as %r", path, node.path)
+
+
+def _older(change: Change) -> list[Change]:
+    """The puts whose place this one has taken, and those whose place they had taken."""
+    return [each for older in change.earlier for each in (older, *_older(older))]
 
 
 def beside(name: str, now: float) -> str:

@@ -47,9 +47,9 @@ class Recovery:
     def read_back(self) -> int:
         """How many changes were taken up. Raises ValueError: a row cannot be read; OSError."""
         rows = [(row, told(row)) for row in self._ledger.rows]
-        unsure = {row.id for row, detail in rows if self._is_unsure(row, detail)}
+        by_number = {row.id: (row, detail) for row, detail in rows}
         for row, detail in rows:
-            if detail.until is not None and detail.until not in unsure:
+            if detail.until is not None and self._is_needless(row, detail, by_number.get(detail.until)):
                 self._ledger.erase(row.id)
             elif Kind(row.kind) is Kind.PUT:
                 self._put(row, detail)
@@ -100,6 +100,14 @@ class Recovery:
 
     # puts
 
+    def _is_needless(self, row: Row, detail: Told, newer: tuple[Row, Told] | None) -> bool:
+        """Whether a row that was kept for a newer one can go: that one is believed, and is not about the same file, of which the
+        store may have an older state."""
+        if newer is None:
+            return True
+        same = Kind(row.kind) is Kind.PUT and (newer[0].key, newer[1].ino) == (row.key, detail.ino)
+        return not same and not self._is_unsure(*newer)
+
     def _is_unsure(self, row: Row, detail: Told) -> bool:
         """Whether the bytes of this put may not have come to the disk before the power went."""
         return self._ledger.rebooted and Kind(row.kind) is Kind.PUT and not (row.synced or detail.safe or detail.done)
@@ -129,9 +137,9 @@ class Recovery:
             if not self._store.traits.local_files:
                 log.error("what was written to %r is not in %s any more, and the store never got it", row.key, self._staging.folder)
             self._ledger.erase(row.id)  # Else the store has taken the file, by a rename.
+            self._supersede(self._nodes.get(detail.ino), row.key)
             return
         node = self._file(row.key, detail)
-        self._supersede(node, row.key)
         if node.staged is not None:
             node.staged.drop()
         node.staged, node.artifact, node.covers = staged, detail.base, detail.covers
@@ -139,6 +147,7 @@ class Recovery:
             node.target = os.pread(staged.fd, staged.size, 0)
         change = self._change(row, detail, node)
         change.staged, change.layers, change.synced = staged.hold(), detail.layers, row.synced
+        self._supersede(node, row.key, change)
         self._journal.restore(change)
 
     def _file(self, key: str, detail: Told) -> Node:
@@ -150,11 +159,11 @@ class Recovery:
         node.attributes, node.suffix = detail.attributes, detail.suffix
         return node
 
-    def _supersede(self, node: Node, key: str) -> None:
-        """An older put of the same file under the same key has nothing to say any more."""
-        older = self._journal.waiting_put(node)
+    def _supersede(self, node: Node | None, key: str, by: Change | None = None) -> None:
+        """An older put of the same file under the same key has nothing to do any more, but what it sent must be known for ours."""
+        older = self._journal.waiting_put(node) if node is not None else None
         if older is not None and older.key == key:
-            self._journal.cancel(older)
+            self._journal.cancel(older, by)
 
     def _change(self, row: Row, detail: Told, node: Node) -> Change:
         change = Change(row.id, Kind(row.kind), row.key, node, trio.current_time(), to=detail.to, artifact=detail.artifact)

@@ -53,6 +53,7 @@ class Change:
     due: when it may start (trio time). artifact: what a delete or a move takes away. hides: the directory and the name under which the
     store still has what this change takes away. displaced: nodes that lose their object by it. staged: what a put has promised,
     held; layers: how that was when it was promised. safe: the promise before it, and its layers, until this one survives a power cut.
+    earlier: older puts of the same file that this one has taken the place of; the store may have got them all the same.
     shelved: rows that this put has made needless, once it survives a power cut; until: the put that a shelved row is kept for.
     exclusive: nothing may have this key yet. moved: the bytes of a directory are under their new keys; clearing: old keys to be deleted,
     as far as that is known. doubtful: the store may have it
@@ -76,6 +77,7 @@ class Change:
     staged: StagedFile | None = None
     layers: tuple[Layer, ...] = ()
     safe: tuple[StagedFile, tuple[Layer, ...]] | None = None
+    earlier: list[Change] = field(default_factory=list)
     shelved: list[Change] = field(default_factory=list)
     until: Change | None = None
     exclusive: bool = False

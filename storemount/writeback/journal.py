@@ -157,6 +157,8 @@ class Journal:
         self._release(change)
         self._drop_safe(change)
         self._forget_shelved(change)
+        while change.earlier:
+            self._forget(change.earlier.pop())
 
     def _release(self, change: Change) -> None:
         if change.staged is not None:
@@ -313,10 +315,14 @@ class Journal:
     def cancel(self, change: Change, by: Change | None = None) -> None:
         """Take back a row that is not running, or whose attempt just failed while a newer one waits to do its work.
 
-        `by`: the put that makes it needless. Should the power go before the bytes of that one are on the disk, this is what there was."""
+        `by`: the put that makes it needless. Should the power go before the bytes of that one are on the disk, this is what there was; and
+        an older put of the same file may be in the store already, where it must be known for ours."""
         if change.staged is not None and change.node.staged is change.staged:
             change.staged.thaw()
-        if by is not None and not by.synced:
+        if by is not None and change.kind is Kind.PUT and change.node is by.node:
+            change.until = by
+            by.earlier.append(change)
+        elif by is not None and not by.synced:
             change.until = by
             by.shelved.append(change)
         self._end(change, State.CANCELLED)
@@ -351,7 +357,7 @@ class Journal:
         self._rows[change.id] = change
         self._order.enter(change)
         self._book.write(change)
-        for other in change.shelved:
+        for other in (*change.shelved, *change.earlier):
             self._book.write(other)
 
     # waiting
