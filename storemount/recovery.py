@@ -191,10 +191,11 @@ class Recovery:
         assert node.folder is not None
         node.folder.marked = True
         node.attributes = detail.attributes
+        node.folder.unborn = detail.unborn
         change = self._change(row, detail, node)
         self._journal.restore(change)
-        # With something to wait for it cannot have been applied: what the store has there belongs to an older directory.
-        node.folder.unborn = bool(change.after)
+        # A new directory whose row has something to wait for cannot have been made: what the store has there belongs to an older one.
+        node.folder.unborn = detail.unborn and bool(change.after)
 
     def _restore_removal(self, row: Row, detail: Told, *, directory: bool) -> None:
         parent, name, held = self._place(row.key.removesuffix(detail.suffix))

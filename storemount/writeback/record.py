@@ -104,6 +104,7 @@ class Told:
     artifact: Artifact | None
     hides: bool
     directory: bool
+    unborn: bool
     symlink: bool
     suffix: str
     done: bool
@@ -126,6 +127,7 @@ def _detail(change: Change) -> dict[str, Any]:
         "artifact": _artifact_out(change.artifact),
         "hides": change.hides is not None,
         "directory": node.folder is not None,
+        "unborn": node.folder is not None and node.folder.unborn,
         "symlink": node.target is not None,
         "suffix": node.suffix,
         "done": change.state is State.DONE,
@@ -152,6 +154,7 @@ def told(row: Row) -> Told:
             artifact=_artifact_in(detail.get("artifact")),
             hides=detail.get("hides", False),
             directory=detail.get("directory", False),
+            unborn=detail.get("unborn", False),
             symlink=detail.get("symlink", False),
             suffix=detail.get("suffix", ""),
             done=detail.get("done", False),

@@ -14,7 +14,7 @@ from pyfuse3 import EntryAttributes, RequestContext, SetattrFields
 from trio.testing import MockClock
 
 from storemount.errors import Denied, Unavailable
-from storemount.writeback.change import State
+from storemount.writeback.change import Kind, State
 from tests.fs.promises import CASES, Case, Objects
 from tests.support.bare import Fields, bare_mount, objects, put_object, shown, staged_files
 from tests.support.faulty import FaultyStore
@@ -277,3 +277,26 @@ async def test_S7_after_a_power_cut_a_promise_that_is_not_believed_leaves_alone_
     (line,) = [record.message for record in caplog.records if "less than a second" in record.message]
     assert "00000002.unsure" in line, "the second layer, and nothing else"
     assert "00000001" not in line
+
+
+async def test_S7_S11_what_the_store_has_in_a_directory_is_shown_though_its_marker_waits_for_the_one_above(
+    clock: MockClock, either: FaultyStore, staging: Path
+) -> None:
+    """The last files of two directories, one in the other, have just been removed: both get a marker, and neither is new."""
+    for key in ("d/e/f", "d/e/deep/g", "d/h"):
+        await put_object(either, key, b"1", staging)
+    async with bare_mount(either, staging) as m:
+        await m.names("d")
+        await m.names("d/e")
+        for verb in CHANGES:
+            either.hold(verb, times=1000)
+        await m.unlink("d/h")
+        await m.unlink("d/e/f")
+        for path in ("d", "d/e"):
+            node = m.node(await m.ino(path))
+            m.mount.journal.add(Kind.MKDIR, node, node.path)
+        m.mount.journal.commit()
+        await trio.sleep(1)
+    either.heal()
+    async with bare_mount(either, staging) as m:
+        assert await shown(m) == {"d/": b"", "d/e/": b"", "d/e/deep/": b"", "d/e/deep/g": b"1"}

@@ -81,6 +81,7 @@ def _expected(change: Change) -> Told:
         artifact=change.artifact,
         hides=change.hides is not None,
         directory=node.folder is not None,
+        unborn=node.folder is not None and node.folder.unborn,
         symlink=node.target is not None,
         suffix=node.suffix,
         done=False,
