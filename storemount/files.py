@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from storemount.cache.blocks import LARGEST, BlockCache
-from storemount.errors import Changed
+from storemount.errors import Changed, NotFound
 from storemount.neighbours import Neighbours
 from storemount.nodes import Node
 from storemount.publish import Publisher
@@ -193,7 +193,15 @@ class Files:
     async def target_of(self, node: Node) -> bytes:
         """Where a symbolic link points."""
         if node.target is None:
-            assert node.artifact is not None
-            target = bytes(await self._store.read(self._moves.of(node.artifact), 0, node.artifact.size))
-            node.target = target if node.suffix else target.removesuffix(b"\n")  # s3fs-fuse ends it with one.
+            try:
+                node.target = await self._target(node)
+            except (Changed, NotFound):
+                if not await self._publisher.relocated(node):
+                    raise
+                node.target = await self._target(node)
         return node.target
+
+    async def _target(self, node: Node) -> bytes:
+        assert node.artifact is not None
+        target = bytes(await self._store.read(self._moves.of(node.artifact), 0, node.artifact.size))
+        return target if node.suffix else target.removesuffix(b"\n")  # s3fs-fuse ends it with one.

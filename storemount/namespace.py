@@ -10,6 +10,8 @@ Invariants:
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import trio
 
 from storemount.catalog import Catalog
@@ -31,6 +33,16 @@ from storemount.tree import Tree, mappable
 from storemount.writeback.change import Change, Kind, State
 from storemount.writeback.journal import Journal
 from storemount.writeback.staging import Staging
+
+
+@dataclass(frozen=True, slots=True)
+class _Displaced:
+    """What a renamed file takes the place of: the nodes whose handles keep reading it, whether the store has or may have it, and the
+    object, where that is known."""
+
+    nodes: list[Node]
+    stored: bool
+    artifact: Artifact | None = None
 
 
 class Namespace:
@@ -128,10 +140,10 @@ class Namespace:
     def _take_away(self, node: Node) -> None:
         """Take back what is only planned for this file, and have deleted what the store has or may be getting."""
         cancelled = self._cancel_waiting(node)
-        uncertain = (cancelled is not None and cancelled.uncertain) or self._journal.running_put(node) is not None
+        uncertain = cancelled is not None and cancelled.uncertain
         if uncertain or self._is_in_store(node):
             self._keep_directory(node)
-            change = self._remove_later(Kind.DELETE, node, None if uncertain else node.artifact)
+            change = self._remove_later(Kind.DELETE, node, None if uncertain else self._settled(node))
             change.displaced += cancelled.displaced if cancelled is not None else ()
 
     def _remove_later(self, kind: Kind, node: Node, artifact: Artifact | None = None) -> Change:
@@ -219,10 +231,11 @@ class Namespace:
 
     def _rename_file(self, node: Node, to: Node, name: str, target: Node | None) -> None:
         waiting = self._journal.waiting_put(node)
-        displaced, overwrites = self._displace(node, target)
+        displaced = self._displace(node, target)
+        overwrites = displaced.stored
         if target is not None and overwrites and target.suffix != node.suffix:
             # A file takes the name of a link, or a link that of a file: their keys are not the same.
-            self._remove_later(Kind.DELETE, target, target.artifact)
+            self._remove_later(Kind.DELETE, target, displaced.artifact)
             overwrites = False
         change = None
         if node.artifact is not None or self._journal.running_put(node) is not None:
@@ -239,23 +252,28 @@ class Namespace:
             self._publisher.overwrites(waiting)
         replacing = change or waiting
         if replacing is not None:
-            replacing.displaced += displaced
+            replacing.displaced += displaced.nodes
         if target is not None:
             self._publisher.abandon(target)
 
-    def _displace(self, node: Node, target: Node | None) -> tuple[list[Node], bool]:
-        """`node` takes the place of `target`: the nodes whose handles keep reading what goes, and whether the store has or may have it."""
+    def _displace(self, node: Node, target: Node | None) -> _Displaced:
+        """`node` takes the place of `target`."""
         if target is None:
-            return [], False
-        displaced = [target] if target.opens else []
-        if self._is_promised(node):
-            newest = self._journal.puts_of(node)[-1:]
-            cancelled = self._cancel_waiting(target, *newest)
-        else:
+            return _Displaced([], stored=False)
+        reading = [target] if target.opens else []
+        if not self._is_promised(node):
             # Nothing of the new file is closed yet, so what was closed of the old one goes up all the same (S7).
-            return displaced, True
-        displaced += cancelled.displaced if cancelled is not None else []
-        return displaced, self._is_in_store(target) or (cancelled is not None and cancelled.uncertain)
+            return _Displaced(reading, stored=True, artifact=self._settled(target))
+        newest = self._journal.puts_of(node)[-1:]
+        cancelled = self._cancel_waiting(target, *newest)
+        reading += cancelled.displaced if cancelled is not None else ()
+        if cancelled is not None and cancelled.uncertain:
+            return _Displaced(reading, stored=True)
+        return _Displaced(reading, stored=self._is_in_store(target), artifact=self._settled(target))
+
+    def _settled(self, node: Node) -> Artifact | None:
+        """What the store has of this file, if nothing newer is on its way there."""
+        return None if self._journal.puts_of(node) else node.artifact
 
     def _is_promised(self, node: Node) -> bool:
         return node.artifact is not None or node.target is not None or bool(self._journal.puts_of(node))
@@ -275,12 +293,15 @@ class Namespace:
         """What is not uploaded yet goes up under its new name only; the rest moves in the store."""
         old, new = node.path, self._key(to, name)
         rows = self._journal.under(old)
-        if self._unmade(node) is None or any(row.uncertain or row.kind not in (Kind.PUT, Kind.MKDIR) for row in rows):
+        takes_along: tuple[Kind, ...] = (Kind.PUT, Kind.MKDIR)
+        if self._unmade(node) is None or any(row.uncertain or row.kind not in takes_along for row in rows):
             self._keep_directory(node)
             self._move_later(node, new)
-            rows = [row for row in rows if row.kind is Kind.PUT and row.state is not State.RUNNING]
+            takes_along = (Kind.PUT,)
             assert node.folder is not None
             node.folder.marked = True
         self._tree.relink(node, to, name)
         for row in rows:
-            self._journal.rekey(row, new + row.key[len(old) :])
+            # A row of another directory, which had this name before and waits to be moved from here, stays.
+            if row.kind in takes_along and row.state is not State.RUNNING and row.node.is_within(node):
+                self._journal.rekey(row, new + row.key[len(old) :])

@@ -96,6 +96,13 @@ class Node:
     def attached(self) -> bool:
         return self.parent is not None or self.ino == ROOT
 
+    def is_within(self, folder: Node) -> bool:
+        """Whether this is `folder`, or somewhere below it."""
+        node: Node | None = self
+        while node is not None and node is not folder:
+            node = node.parent
+        return node is not None
+
     @property
     def is_symlink(self) -> bool:
         return self.target is not None or bool(self.suffix) or (self.artifact is not None and self.artifact.is_symlink)

@@ -82,7 +82,7 @@ class Publisher:
         for other in self._journal.at(change.key):
             last = all(earlier.id <= other.id for earlier in change.after)
             older = other.kind is Kind.PUT and other is not change and not other.node.attached
-            if other.state is State.WAITING and last and (older or other.kind is Kind.DELETE):
+            if other.state is State.WAITING and last and other.key == change.key and (older or other.kind is Kind.DELETE):
                 change.displaced += other.displaced
                 change.node.covers = True
                 self._journal.cancel(other, by=change)

@@ -199,7 +199,10 @@ class Recovery:
 
     def _restore_removal(self, row: Row, detail: Told, *, directory: bool) -> None:
         parent, name, held = self._place(row.key.removesuffix(detail.suffix))
-        node = self._nodes.get(detail.ino) or held or self._tree.add(parent, name, directory=directory)
+        node = self._nodes.get(detail.ino) or held
+        if node is None or node.suffix != detail.suffix:
+            node = self._tree.add(parent, name, directory=directory)
+            node.suffix = detail.suffix
         if node.parent is parent and node.name == name:
             self._tree.unlink(node)
         self._tree.hide(parent, name)

@@ -70,11 +70,11 @@ def test_what_is_written_by_uri_is_read_by_path(both: tuple[Where, str], by_uri:
 
 def test_the_root_and_what_is_outside(mount_s3: Mount, places: Places, storemount: Storemount, tmp_path: Path) -> None:
     uri = uri_of(str(mount_s3.point), places)
-    assert uri == "s3://mounted" and path_of(uri, places) == path_of(uri + "/", places) == str(mount_s3.point)
+    assert uri == f"s3://mounted-{os.getpid()}" and path_of(uri, places) == path_of(uri + "/", places) == str(mount_s3.point)
     with pytest.raises(Refusal, match="is not in a mounted store") as caught:
         uri_of(str(tmp_path), places)
     assert caught.value.code is ExitCode.NOT_MOUNTED
-    for wrong, code in (("s3://mounted-not/x", ExitCode.NOT_MOUNTED), (f"{uri}/../x", ExitCode.USAGE), ("/plain", ExitCode.USAGE)):
+    for wrong, code in ((f"{uri}-not/x", ExitCode.NOT_MOUNTED), (f"{uri}/../x", ExitCode.USAGE), ("/plain", ExitCode.USAGE)):
         with pytest.raises(Refusal) as caught:
             path_of(wrong, places)
         assert caught.value.code is code
@@ -86,8 +86,9 @@ def test_the_root_and_what_is_outside(mount_s3: Mount, places: Places, storemoun
 def test_another_user_is_told_by_the_mount_itself(mount_s3: Mount, tmp_path: Path) -> None:
     """Who has no part in the daemon's socket reads the attribute that every file has."""
     elsewhere = Places.of({"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path / "none")})
-    assert uri_of(f"{mount_s3.point}/x/y", elsewhere) == "s3://mounted/x/y"
-    assert path_of("s3://mounted/x", elsewhere) == f"{mount_s3.point}/x"
+    uri = uri_of(f"{mount_s3.point}/x", elsewhere)
+    assert uri == f"s3://mounted-{os.getpid()}/x"
+    assert path_of(uri, elsewhere) == f"{mount_s3.point}/x"
 
 
 def test_a_dead_mount_has_no_uri(storemount: Storemount, places: Places) -> None:

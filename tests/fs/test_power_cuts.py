@@ -1,12 +1,11 @@
 """A journal that a power cut has set back, under a store that has gone on: what was safe at the time is there, once (S7, S9, S10).
 
-The disk is made to forget by hand: the staging folder is put back to what it was when the journal was synced last. Cuts of a real disk,
+The staging folder is put back to what it was when the journal was synced last. Cuts of a real disk,
 with whatever its kernel had written by then, are in tests/crash.
 """
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -14,11 +13,11 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from storemount.writeback.ledger import Ledger
 from tests.fs.promises import CASES
 from tests.fs.test_recovery import LAYERED, MOMENTS, _files
 from tests.support.bare import BareMount, bare_mount, objects, put_object, shown, staged_files
 from tests.support.faulty import FaultyStore
+from tests.support.forgetful import ForgetfulDisk
 
 
 def _nothing(store: FaultyStore) -> None:
@@ -31,28 +30,6 @@ AHEAD: dict[str, Callable[[FaultyStore], None]] = {
 }
 
 
-class Disk:
-    """Below `folder`: forgets what came after the last sync of the journal."""
-
-    def __init__(self, folder: Path, kept: Path, patch: pytest.MonkeyPatch) -> None:
-        self._folder = folder
-        self._kept = kept
-        self._patch = patch
-        sync = Ledger.sync
-
-        def synced(ledger: Ledger) -> None:
-            sync(ledger)
-            shutil.rmtree(kept, ignore_errors=True)
-            shutil.copytree(folder, kept)
-
-        patch.setattr(Ledger, "sync", synced)
-
-    def cut(self) -> None:
-        shutil.rmtree(self._folder)
-        shutil.copytree(self._kept, self._folder)
-        self._patch.setattr("storemount.assembly.boot", lambda: "after the power cut")
-
-
 @pytest.mark.parametrize("moment", AHEAD)
 @pytest.mark.parametrize("name", CASES)
 async def test_S7_what_was_safe_before_a_power_cut_is_there_though_the_store_is_ahead_of_the_journal(
@@ -63,7 +40,7 @@ async def test_S7_what_was_safe_before_a_power_cut_is_there_though_the_store_is_
         pytest.skip("a local store takes a file and answers in one step, so nobody writes in between")
     for key, data in case.given.items():
         await put_object(either, key, data, staging)
-    disk = Disk(staging, tmp_path / "disk", monkeypatch)
+    disk = ForgetfulDisk(staging, tmp_path / "disk", monkeypatch)
     async with bare_mount(either, staging) as m:
         await shown(m)
         AHEAD[moment](either)

@@ -19,7 +19,7 @@ import trio
 from pyfuse3 import FUSEError
 
 from storemount.errors import EIO
-from tests.model.reference import File, Folder, Reference
+from tests.model.reference import File, Folder, Link, Reference
 from tests.support.bare import NOREPLACE, BareMount, faultless, objects, put_object
 
 T = TypeVar("T")
@@ -48,12 +48,13 @@ class Handle:
 
 
 class Driver:
-    """Steps below the directory `top` of a mount ("" for the root)."""
+    """Steps below the directory `top` of a mount ("" for the root). `note` is called after each thing that a step has done."""
 
-    def __init__(self, mount: BareMount, reference: Reference, top: str = "") -> None:
+    def __init__(self, mount: BareMount, reference: Reference, top: str = "", note: Callable[[], None] = lambda: None) -> None:
         self._mount = mount
         self._reference = reference
         self._top = top
+        self._note = note
         self._handles: list[Handle] = []
 
     def follow(self, mount: BareMount) -> None:
@@ -65,6 +66,7 @@ class Driver:
     async def do(self, step: Step) -> None:
         verb: Callable[[Step], Awaitable[None]] = getattr(self, "_" + step.verb)
         await verb(step)
+        self._note()
 
     async def close_all(self) -> None:
         while self._handles:
@@ -93,6 +95,7 @@ class Driver:
         """What both give; None when both fail, with the same errno."""
         try:
             expected, number = theirs(), 0
+            self._note()
         except OSError as error:
             expected, number = None, error.errno or EIO
         for _ in range(TRIES):
@@ -122,6 +125,32 @@ class Driver:
             await self._mount.mkdir(path)
 
         await self._same(ours, lambda: self._reference.mkdir(path))
+
+    async def _symlink(self, step: Step) -> None:
+        """Where the store keeps links at all."""
+        path, target = self._new(step.one, step.two), bytes([97 + step.three % 26]) * (1 + step.three)
+
+        async def ours() -> None:
+            await self._mount.symlink(path, target)
+
+        if self._mount.store.traits.modes:
+            await self._same(ours, lambda: self._reference.symlink(path, target))
+
+    async def _readlink(self, step: Step) -> None:
+        path = self._path(step.one)
+        with suppress(OSError):
+            link = self._reference.get(path)
+            if isinstance(link, Link):
+                await self._same(lambda: self._mount.readlink(path), lambda: link.target)
+
+    async def _touch(self, step: Step) -> None:
+        path = self._path(step.one)
+
+        def theirs() -> None:
+            self._reference.get(path)
+
+        if path:
+            await self._same(lambda: self._mount.touch(path, step.two * 10**9 + step.three), theirs)
 
     async def _rmdir(self, step: Step) -> None:
         path = self._path(step.one)
@@ -164,6 +193,8 @@ class Driver:
 
         def theirs() -> int:
             node = self._reference.get(path)
+            if isinstance(node, Link):
+                return len(node.target)
             return len(node.data) if isinstance(node, File) else -1
 
         await self._same(ours, theirs)
@@ -192,7 +223,7 @@ class Driver:
         path = self._path(step.one)
         with suppress(OSError):
             file = self._reference.get(path)
-            if isinstance(file, Folder) or len(self._handles) > MOST_HANDLES:
+            if not isinstance(file, File) or len(self._handles) > MOST_HANDLES:
                 return
             flags = (os.O_RDONLY, os.O_RDWR, os.O_WRONLY | os.O_TRUNC)[step.two % 3]
             fh = await self._patiently(lambda: self._mount.open(path, flags))
@@ -214,6 +245,7 @@ class Driver:
             await self._mount.fs.flush(handle.fh)
         if handle.writable:
             handle.file.close()
+            self._note()
         await self._mount.fs.release(handle.fh)
 
     async def _write(self, step: Step) -> None:

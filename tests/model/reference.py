@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 
 @dataclass(eq=False)
@@ -32,9 +33,17 @@ class File:
         self.data.extend(bytes(size - len(self.data)))
 
 
+@dataclass(frozen=True, eq=False)
+class Link:
+    target: bytes
+
+
 @dataclass(eq=False)
 class Folder:
-    entries: dict[str, File | Folder] = field(default_factory=dict)
+    entries: dict[str, Thing] = field(default_factory=dict)
+
+
+Thing: TypeAlias = File | Link | Folder
 
 
 def _fail(number: int, path: str) -> OSError:
@@ -47,10 +56,10 @@ class Reference:
     def __init__(self) -> None:
         self.root = Folder()
 
-    def get(self, path: str) -> File | Folder:
-        node: File | Folder = self.root
+    def get(self, path: str) -> Thing:
+        node: Thing = self.root
         for name in path.split("/") if path else ():
-            if isinstance(node, File):
+            if not isinstance(node, Folder):
                 raise _fail(errno.ENOTDIR, path)
             if name not in node.entries:
                 raise _fail(errno.ENOENT, path)
@@ -59,7 +68,7 @@ class Reference:
 
     def folder(self, path: str) -> Folder:
         node = self.get(path)
-        if isinstance(node, File):
+        if not isinstance(node, Folder):
             raise _fail(errno.ENOTDIR, path)
         return node
 
@@ -78,6 +87,10 @@ class Reference:
         file = parent.entries[name] = File()
         return file
 
+    def symlink(self, path: str, target: bytes) -> None:
+        parent, name = self._new(path)
+        parent.entries[name] = Link(target)
+
     def mkdir(self, path: str) -> None:
         parent, name = self._new(path)
         parent.entries[name] = Folder()
@@ -91,7 +104,7 @@ class Reference:
     def rmdir(self, path: str) -> None:
         parent, name = self._place(path)
         node = self.get(path)
-        if isinstance(node, File):
+        if not isinstance(node, Folder):
             raise _fail(errno.ENOTDIR, path)
         if node.entries:
             raise _fail(errno.ENOTEMPTY, path)
@@ -110,13 +123,13 @@ class Reference:
         del source.entries[old_name]
         parent.entries[name] = node
 
-    def _may_replace(self, node: File | Folder, target: File | Folder, path: str, replace: bool) -> None:
+    def _may_replace(self, node: Thing, target: Thing, path: str, replace: bool) -> None:
         if not replace:
             raise _fail(errno.EEXIST, path)
-        if isinstance(target, File):
+        if not isinstance(target, Folder):
             if isinstance(node, Folder):
                 raise _fail(errno.ENOTDIR, path)
-        elif isinstance(node, File):
+        elif not isinstance(node, Folder):
             raise _fail(errno.EISDIR, path)
         elif target.entries:
             raise _fail(errno.ENOTEMPTY, path)
@@ -135,7 +148,7 @@ class Reference:
         if files:
             self.root.entries[name] = Folder({file: File(bytearray(data)) for file, data in files.items()})
 
-    def paths(self) -> Iterator[tuple[str, File | Folder]]:
+    def paths(self) -> Iterator[tuple[str, Thing]]:
         """Everything below the root, folders before what is in them."""
         waiting: list[tuple[str, Folder]] = [("", self.root)]
         while waiting:
@@ -147,6 +160,9 @@ class Reference:
 
     def files(self) -> dict[str, bytes]:
         return {path: bytes(node.data) for path, node in self.paths() if isinstance(node, File)}
+
+    def links(self) -> dict[str, bytes]:
+        return {path: node.target for path, node in self.paths() if isinstance(node, Link)}
 
     def folders(self) -> set[str]:
         return {path for path, node in self.paths() if isinstance(node, Folder)}

@@ -34,7 +34,7 @@ def no_threads() -> Iterator[None]:
         yield
 
 
-NAMES = ("mkdir", "rmdir", "unlink", "rename", "rename", "rename", "list", "stat")
+NAMES = ("mkdir", "rmdir", "unlink", "symlink", "rename", "rename", "rename", "list", "stat", "readlink", "touch")
 FILES = (
     "create",
     "create",
@@ -60,12 +60,19 @@ BYTE = st.integers(0, 255)
 STEPS = st.lists(st.builds(Step, st.sampled_from((*VERBS, REMOUNT)), BYTE, BYTE, BYTE), min_size=10, max_size=60)
 
 
+def shape(reference: Reference) -> dict[str, bytes]:
+    """As `shown` tells it."""
+    links = {f"{path} ->": target for path, target in reference.links().items()}
+    return {**reference.files(), **links, **{f"{path}/": b"" for path in reference.folders()}}
+
+
 async def _compare(m: BareMount, reference: Reference, staging: Path) -> None:
     await m.settle()
-    held = await objects(m.store)
-    assert {key: data for key, data in held.items() if not key.endswith("/")} == reference.files()
+    held, suffix = await objects(m.store), m.store.traits.link_suffix
+    links = {f"{path}{suffix}": target for path, target in reference.links().items()}
+    assert {key: data for key, data in held.items() if not key.endswith("/")} == {**reference.files(), **links}
     async with bare_mount(faultless(m.store), staging) as other:
-        assert await shown(other) == {**reference.files(), **{f"{path}/": b"" for path in reference.folders()}}
+        assert await shown(other) == shape(reference)
 
 
 async def _run(store: ArtifactStore, folder: Path, steps: Sequence[Step], *, ttl: float) -> None:

@@ -118,7 +118,8 @@ def fresh_store(request: pytest.FixtureRequest, storemount: Storemount) -> Itera
 def subject(request: pytest.FixtureRequest, home: Path, storemount: Storemount) -> Iterator[Subject]:
     """A plain directory or a fresh store of one kind, mounted once for the module."""
     kind: str = request.param
-    name = f"{Path(request.path).stem.removeprefix('test_').replace('_', '-')}-{kind}"
+    # Numbered: a worker that takes over what another one has left may come back to a module.
+    name = f"{Path(request.path).stem.removeprefix('test_').replace('_', '-')}-{kind}-{next(_numbers)}"
     planted = getattr(request.module, "PLANTED", 0)
     if kind == PLAIN:
         folder = Folder(home / name)

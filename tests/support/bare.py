@@ -258,11 +258,15 @@ def staged_files(folder: Path) -> list[str]:
 
 
 async def shown(m: BareMount, folder: str = "") -> dict[str, bytes]:
-    """Everything that the mount shows below `folder`: the content of each file, and each directory with a slash at its end."""
+    """Everything that the mount shows below `folder`: the content of each file, each directory with a slash at its end, and each
+    symbolic link with an arrow."""
     found: dict[str, bytes] = {}
     for name in await m.names(folder):
         path = f"{folder}/{name}".lstrip("/")
-        if stat.S_ISDIR((await m.stat(path)).st_mode):
+        mode = (await m.stat(path)).st_mode
+        if stat.S_ISLNK(mode):
+            found[f"{path} ->"] = await m.readlink(path)
+        elif stat.S_ISDIR(mode):
             found |= {f"{path}/": b"", **await shown(m, path)}
         else:
             found[path] = await m.get(path)
