@@ -121,7 +121,7 @@ class Publisher:
         return on_its_way or (node.staged is None and node.artifact is not None)
 
     async def relocated(self, node: Node) -> bool:
-        """Whether the bytes of this node were just moved, or may have been by a daemon that died; waits for the end of that."""
+        """Whether the bytes of this node were just moved or annotated, or may have been by a daemon that died; waits for the end of that."""
         rows = self._journal.relocating(node)
         await self._journal.attempted(rows, self._settings.deadline)
         return bool(rows)
@@ -189,8 +189,9 @@ class Publisher:
         node, staged = change.node, change.staged
         assert staged is not None and staged.frozen
         try:
-            if not staged.whole:
-                # From here on it stands alone: should the daemon die when the store has it already, its base will be gone.
+            if change.layers[0].base_size:
+                # From here on it stands alone, and its row says so, even if reads have brought the rest in before: should the daemon die
+                # when the store has it already, its base will be gone.
                 await staged.fill()
                 await self._durability.rewritten(change)
             if change.doubtful:

@@ -198,8 +198,10 @@ class Journal:
         return list(self._of.get(node, ()))
 
     def relocating(self, node: Node) -> list[Change]:
-        """Moves of this node, or of a directory above it, that may have happened in the store without our knowing where the bytes are."""
-        rows = [row for row in self.of(node) if row.kind is Kind.MOVE]
+        """Changes that may have given the bytes of this node another place or version in the store, which we do not know: moves of it, or
+        of a directory above it, and metadata of a file."""
+        kinds = (Kind.MOVE,) if node.folder is not None else (Kind.MOVE, Kind.ANNOTATE)
+        rows = [row for row in self.of(node) if row.kind in kinds]
         rows += self.moves_above(node.path) if node.attached else []
         return [row for row in rows if not row.moved and (row.doubtful or row.state is State.RUNNING)]
 

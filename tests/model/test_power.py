@@ -131,6 +131,7 @@ async def _patiently(ask: Callable[[], Awaitable[T]]) -> T:
     for _ in range(TRIES):
         with suppress(FUSEError, StoreMountError):
             return await ask()
+        await trio.lowlevel.checkpoint()
     return await ask()
 
 
