@@ -13,14 +13,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from storemount.cache.blocks import LARGEST, BlockCache
-from storemount.errors import Changed, NotFound
+from storemount.cache.blocks import LARGEST, BlockCache, Fetch
+from storemount.errors import Changed
 from storemount.neighbours import Neighbours
 from storemount.nodes import Node
 from storemount.publish import Publisher
 from storemount.readers import Readers
 from storemount.stores.base import Artifact, ArtifactStore
-from storemount.stores.moves import Whereabouts
 from storemount.tree import Tree
 from storemount.writeback.room import Room
 from storemount.writeback.staging import Buffer, StagedFile, Staging
@@ -38,27 +37,27 @@ class OpenFile:
 
 
 class Files:
-    """Opens, reads, writes and closes; one instance a mount."""
+    """Opens, reads, writes and closes; one instance a mount. `fetch` reads from the store, wherever the bytes have moved meanwhile."""
 
     def __init__(
         self,
         tree: Tree,
         store: ArtifactStore,
+        fetch: Fetch,
         blocks: BlockCache,
         readers: Readers,
         staging: Staging,
         room: Room,
         publisher: Publisher,
-        moves: Whereabouts,
     ) -> None:
         self._tree = tree
         self._store = store
+        self._fetch = fetch
         self._blocks = blocks
         self._readers = readers
         self._staging = staging
         self._room = room
         self._publisher = publisher
-        self._moves = moves
         self._neighbours = Neighbours()
 
     # handles
@@ -195,7 +194,7 @@ class Files:
         if node.target is None:
             try:
                 node.target = await self._target(node)
-            except (Changed, NotFound):
+            except Changed:
                 if not await self._publisher.relocated(node):
                     raise
                 node.target = await self._target(node)
@@ -203,5 +202,5 @@ class Files:
 
     async def _target(self, node: Node) -> bytes:
         assert node.artifact is not None
-        target = bytes(await self._store.read(self._moves.of(node.artifact), 0, node.artifact.size))
+        target = bytes(await self._fetch(node.artifact, 0, node.artifact.size))
         return target if node.suffix else target.removesuffix(b"\n")  # s3fs-fuse ends it with one.

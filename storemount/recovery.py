@@ -145,7 +145,6 @@ class Recovery:
         node.staged, node.artifact, node.covers = staged, detail.base, detail.covers
         if detail.symlink:
             node.target = os.pread(staged.fd, staged.size, 0)
-        staged.freeze()  # The store may have it as it is: what is written from here on goes over it.
         change = self._change(row, detail, node)
         change.staged, change.layers, change.synced = staged.hold(), detail.layers, row.synced
         self._supersede(node, row.key, change)

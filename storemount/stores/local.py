@@ -161,17 +161,17 @@ class LocalStore:
         return await self._run(artifact.key, self._read, artifact, start, stop)
 
     def _read(self, artifact: Artifact, start: int, stop: int) -> bytes:
-        if artifact.is_symlink:
-            return os.fsencode(os.readlink(self._path(artifact.key)))[start:stop]
         fd = self.open_local(artifact)
         try:
+            if artifact.is_symlink:
+                return os.fsencode(os.readlink("", dir_fd=fd))[start:stop]  # Of exactly what was opened: readlink(2).
             return os.pread(fd, stop - start, start)
         finally:
             os.close(fd)
 
     def open_local(self, artifact: Artifact) -> int:
         try:
-            fd = os.open(self._path(artifact.key), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            fd = os.open(self._path(artifact.key), (os.O_PATH if artifact.is_symlink else os.O_RDONLY) | os.O_NOFOLLOW | os.O_CLOEXEC)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise Changed(artifact.key) from error
         except PermissionError as error:

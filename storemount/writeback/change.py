@@ -96,8 +96,7 @@ class Change:
         """What it touches. A symbolic link's key says more than its name, which it shares with a file that was there before, or comes
         after it: it touches both."""
         keys = (self.key,) if self.to is None else (self.key, self.to)
-        suffix = self.node.suffix
-        return (*keys, *(key.removesuffix(suffix) for key in keys)) if suffix else keys
+        return keys
 
     @property
     def finished(self) -> bool:

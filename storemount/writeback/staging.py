@@ -70,7 +70,7 @@ class StagedFile:
 
     `edits`: the content is a change of what the store held, not a replacement (S9). `flushed`: nothing was written since a descriptor was
     closed. `protected`: the bytes below this offset were promised to a program (S7), so they are never overwritten here: a later write
-    goes into a layer above.
+    goes into a layer above. `sealed`: the store may have it as it is now, though nobody said so; every later write goes above it.
     """
 
     def __init__(self, path: str, number: int, room: Room, base: Base | None = None, *, edits: bool = False) -> None:
@@ -79,7 +79,7 @@ class StagedFile:
         self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         self.size = 0
         self.edits = edits
-        self.frozen = False
+        self.frozen = self.sealed = False
         self.flushed = False
         self.protected = 0
         self._room = room
@@ -103,7 +103,7 @@ class StagedFile:
             raise ValueError(f"{path} has {have} bytes of {layer.size}")
         os.ftruncate(self.fd, layer.size)  # What came after the promise was never closed.
         self.size = self.protected = layer.size
-        self.edits, self.frozen, self.flushed = layer.edits, False, True
+        self.edits, self.frozen, self.sealed, self.flushed = layer.edits, False, True, True
         self._present = Extents()
         self._room = room
         for start, stop in layer.extents:
@@ -177,7 +177,7 @@ class StagedFile:
 
     def takes(self, offset: int) -> bool:
         """Whether a write at `offset`, or a cut there, may be made in this file."""
-        return not self.frozen and offset >= self.protected
+        return not (self.frozen or self.sealed) and offset >= self.protected
 
     def write(self, offset: int, data: Buffer) -> int:
         """All of `data` at `offset`. Raises OSError (ENOSPC); what was written before it stays."""
