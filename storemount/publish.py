@@ -121,7 +121,7 @@ class Publisher:
         return on_its_way or (node.staged is None and node.artifact is not None)
 
     async def relocated(self, node: Node) -> bool:
-        """Whether the bytes of this node were just moved or annotated, or may have been by a daemon that died; waits for the end of that."""
+        """Whether the bytes of this node were just moved or annotated, or may have been by a daemon that died; waits for that to end."""
         rows = self._journal.relocating(node)
         await self._journal.attempted(rows, self._settings.deadline)
         return bool(rows)

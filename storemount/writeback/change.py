@@ -96,7 +96,16 @@ class Change:
         """What it touches. A symbolic link's key says more than its name, which it shares with a file that was there before, or comes
         after it: it touches both."""
         keys = (self.key,) if self.to is None else (self.key, self.to)
-        return keys
+        suffix = self.node.suffix
+        return (*keys, *(key.removesuffix(suffix) for key in keys)) if suffix else keys
+
+    @property
+    def made_of(self) -> tuple[Layer, ...]:
+        """What the promised content is made up of; below that, where the store may have an older state, all that ours may have been."""
+        assert self.staged is not None
+        needed = self.staged.layers
+        older = [file for file in self.staged.chain[len(needed) :] if not file.taken] if self.doubtful else []
+        return tuple(file.layer for file in (*needed, *older))
 
     @property
     def finished(self) -> bool:

@@ -21,7 +21,7 @@ from storemount.nodes import Node
 from storemount.stores.base import Artifact
 from storemount.writeback.change import Change, Kind, State
 from storemount.writeback.order import Order, above
-from storemount.writeback.staging import Layer, StagedFile
+from storemount.writeback.staging import StagedFile
 
 LATEST = 5.0
 """Seconds after which a put starts though its file is closed again and again."""
@@ -121,13 +121,13 @@ class Journal:
         else:
             self._release(change)
         change.staged, change.synced = staged.hold(), False
-        change.layers = _layers(change)
+        change.layers = change.made_of
         self._book.write(change)
         return change
 
     def rewritten(self, change: Change) -> None:
         """The staged file of this put is made up of other layers, which survive a power cut."""
-        change.layers = _layers(change)
+        change.layers = change.made_of
         self.secured(change)
         self._book.write(change)
 
@@ -411,11 +411,3 @@ class Journal:
             if not row.tries and row.state is State.WAITING and now < row.due < float("inf"):
                 row.due = now
                 self._order.queue(row)
-
-
-def _layers(change: Change) -> tuple[Layer, ...]:
-    """What the promised content is made up of; below that, where the store may have an older state, all that ours may have been (S9)."""
-    assert change.staged is not None
-    needed = change.staged.layers
-    older = [file for file in change.staged.chain[len(needed) :] if not file.taken] if change.doubtful else []
-    return tuple(file.layer for file in (*needed, *older))

@@ -3,7 +3,8 @@
 What it is: an index of unfinished changes by key and enclosing directory, and two queues of those that may start.
 What it is not: the life of a change (`journal`).
 Invariants: a change waits for every earlier one that touches the same key, an enclosing directory, or anything below its own key (a mkdir
-takes nothing from below itself, and does not wait for it). All others are independent. A change in a queue waits for nothing but its time.
+and a change of metadata take nothing from below themselves, and do not wait for it). All others are independent. A change in a queue waits
+for nothing but its time.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ class Order:
 
 def _waits(change: Change, earlier: Change) -> bool:
     """Whether the change must let the earlier one go first, given that their keys are related."""
-    return change.kind is not Kind.MKDIR or any(f"{change.key}/".startswith(f"{key}/") for key in earlier.keys)
+    return change.kind not in (Kind.MKDIR, Kind.ANNOTATE) or any(f"{change.key}/".startswith(f"{key}/") for key in earlier.keys)
 
 
 def _discard(index: dict[str, set[Change]], key: str, change: Change) -> None:

@@ -142,7 +142,8 @@ def mount_local(storemount: Storemount) -> Iterator[Mount]:
 @pytest.fixture(scope="session")
 def mount_s3(storemount: Storemount, s3_server: S3Server) -> Iterator[Mount]:
     """Its bucket has a name of its own: who asks the mounts themselves also sees those of the other workers."""
-    with s3_server.client(f"mounted-{os.getpid()}") as client, mounted(bucket_mount(storemount, "s3-native", client.create(), FRESH)) as mount:
+    bucket = f"mounted-{os.getpid()}"
+    with s3_server.client(bucket) as client, mounted(bucket_mount(storemount, "s3-native", client.create(), FRESH)) as mount:
         yield mount
 
 

@@ -34,7 +34,7 @@ def no_threads() -> Iterator[None]:
         yield
 
 
-NAMES = ("mkdir", "rmdir", "unlink", "symlink", "rename", "rename", "rename", "list", "stat", "readlink", "touch")
+NAMES = ("mkdir", "rmdir", "unlink", "rename", "rename", "rename", "list", "stat")
 FILES = (
     "create",
     "create",
