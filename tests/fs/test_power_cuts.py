@@ -138,3 +138,47 @@ async def test_S9_a_file_whose_time_was_set_before_the_power_cut_and_that_was_ed
         await m.settle()
         assert await objects(either) == {"f": b"X123"}
         assert not m.mount.conflicts.seen
+
+
+async def test_S10_S11_a_directory_takes_along_nothing_of_the_one_that_had_its_name_before(
+    clock: MockClock, either: FaultyStore, staging: Path, tmp_path: Path
+) -> None:
+    """Both have an empty directory inside; the older one still waits to be moved when the newer one's is."""
+    (tmp_path / "other").mkdir()
+    async with bare_mount(either, staging) as m:
+        await m.mkdir("c")
+        await m.settle()
+        await m.mkdir("c/x")
+        await m.rename("c", "d")
+        await m.mkdir("c")
+        await m.mkdir("c/x")
+        await m.rename("c/x", "e")
+        await m.settle()
+    async with bare_mount(either, tmp_path / "other") as m:
+        assert await shown(m) == {"c/": b"", "d/": b"", "d/x/": b"", "e/": b""}
+
+
+async def test_S7_a_link_in_the_place_of_a_file_that_was_on_its_way_leaves_nothing_of_it(
+    clock: MockClock, either: FaultyStore, staging: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the store had of the file is known, what it is getting is not: the removal must not go by the former."""
+    if not either.traits.link_suffix:
+        pytest.skip("where a link has the key of a file, its upload replaces the file")
+    await put_object(either, "f", b"old", staging)
+    async with bare_mount(either, staging) as m:
+        await shown(m)
+        await m.symlink("link", b"target")
+        await m.settle()
+        upload = either.hold("write", times=1000)
+        await m.put("f", b"newer")
+        with trio.move_on_after(5):
+            await upload.wait_reached()
+        await m.rename("link", "g")
+        await m.rename("f", "h")
+        await m.rename("g", "h")
+        await m.mount.durability.now()
+    either.heal()
+    async with bare_mount(either, staging) as m:
+        await m.settle()
+        assert await shown(m) == {"h ->": b"target"}
+        assert set(await objects(either)) == {f"h{either.traits.link_suffix}"}

@@ -30,6 +30,8 @@ async def test_changes_of_one_key_go_one_after_the_other() -> None:
         ((Kind.MKDIR, "d"), (Kind.MKDIR, "d/e"), True),
         ((Kind.RMDIR, "d"), (Kind.MKDIR, "d"), True),
         ((Kind.PUT, "d/f"), (Kind.MKDIR, "d"), False),
+        ((Kind.PUT, "d/f"), (Kind.ANNOTATE, "d"), False),
+        ((Kind.MKDIR, "d"), (Kind.ANNOTATE, "d"), True),
         ((Kind.PUT, "d/f"), (Kind.RMDIR, "d"), True),
         ((Kind.PUT, "d/e/f"), (Kind.MOVE, "d", "x"), True),
         ((Kind.MOVE, "d", "x"), (Kind.PUT, "d/e/f"), True),
