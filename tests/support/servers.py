@@ -16,7 +16,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import IO, Any
 from urllib.request import Request, urlopen
@@ -213,4 +213,7 @@ class BucketClient:
     def forget_uploads(self) -> None:
         """No multipart upload is known any more, as in a server that was started again with an empty memory."""
         for upload in self._s3.list_multipart_uploads(Bucket=self.name).get("Uploads", ()):
-            self.abort(upload["Key"], upload["UploadId"])
+            # moto answers 500 when the daemon's own request for it comes at the same time; what counts is that it has gone.
+            with suppress(botocore.exceptions.ClientError):
+                self.abort(upload["Key"], upload["UploadId"])
+        assert self.uploads() == []
