@@ -140,10 +140,9 @@ class Namespace:
     def _take_away(self, node: Node) -> None:
         """Take back what is only planned for this file, and have deleted what the store has or may be getting."""
         cancelled = self._cancel_waiting(node)
-        uncertain = cancelled is not None and cancelled.uncertain
-        if uncertain or self._is_in_store(node):
+        if self._is_in_store(node, cancelled):
             self._keep_directory(node)
-            change = self._remove_later(Kind.DELETE, node, None if uncertain else self._settled(node))
+            change = self._remove_later(Kind.DELETE, node, self._settled(node, cancelled))
             change.displaced += cancelled.displaced if cancelled is not None else ()
 
     def _remove_later(self, kind: Kind, node: Node, artifact: Artifact | None = None) -> Change:
@@ -267,13 +266,12 @@ class Namespace:
         newest = self._journal.puts_of(node)[-1:]
         cancelled = self._cancel_waiting(target, *newest)
         reading += cancelled.displaced if cancelled is not None else ()
-        if cancelled is not None and cancelled.uncertain:
-            return _Displaced(reading, stored=True)
-        return _Displaced(reading, stored=self._is_in_store(target), artifact=self._settled(target))
+        return _Displaced(reading, self._is_in_store(target, cancelled), self._settled(target, cancelled))
 
-    def _settled(self, node: Node) -> Artifact | None:
-        """What the store has of this file, if nothing newer is on its way there."""
-        return None if self._journal.puts_of(node) else node.artifact
+    def _settled(self, node: Node, cancelled: Change | None = None) -> Artifact | None:
+        """What the store has of this file, if nothing newer is on its way there, or may have come there by the put that was taken back."""
+        newer = self._journal.puts_of(node) or (cancelled is not None and cancelled.uncertain)
+        return None if newer else node.artifact
 
     def _is_promised(self, node: Node) -> bool:
         return node.artifact is not None or node.target is not None or bool(self._journal.puts_of(node))
@@ -284,10 +282,10 @@ class Namespace:
         self._tree.hide(*hides)
         return self._journal.add(Kind.MOVE, node, node.key, to=to, artifact=node.artifact, hides=hides)
 
-    def _is_in_store(self, node: Node) -> bool:
-        """Whether the store has, or is just getting, something under this name."""
+    def _is_in_store(self, node: Node, cancelled: Change | None = None) -> bool:
+        """Whether the store has, or is just getting, something under this name, or may have it from the put that was taken back."""
         known = node.artifact is not None or node.covers or node.folder is not None
-        return known or self._journal.running_put(node) is not None
+        return known or self._journal.running_put(node) is not None or (cancelled is not None and cancelled.uncertain)
 
     def _rename_directory(self, node: Node, to: Node, name: str) -> None:
         """What is not uploaded yet goes up under its new name only; the rest moves in the store."""

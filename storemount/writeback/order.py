@@ -31,7 +31,6 @@ class Order:
         self._wake = wake
         self._at: dict[str, set[Change]] = {}
         self._below: dict[str, set[Change]] = {}
-        self._entered: dict[Change, tuple[str, ...]] = {}
         self._queues: dict[bool, list[tuple[float, int, Change]]] = {True: [], False: []}
 
     def at(self, key: str) -> set[Change]:
@@ -43,14 +42,13 @@ class Order:
         return self._at.get(key, set()) | self._below.get(key, set())
 
     def enter(self, change: Change) -> None:
-        keys = self._entered[change] = change.keys
-        for key in keys:
+        for key in change.keys:
             for other in self._related(key):
                 first, then = (other, change) if other.id < change.id else (change, other)
                 if then.state in (State.WAITING, State.REFUSED) and _waits(then, first):
                     then.after.add(first)
                     first.before.add(then)
-        for key in keys:
+        for key in change.keys:
             self._at.setdefault(key, set()).add(change)
             for folder in above(key):
                 self._below.setdefault(folder, set()).add(change)
@@ -86,7 +84,7 @@ class Order:
         return float("inf")
 
     def leave(self, change: Change) -> None:
-        for key in self._entered.pop(change):
+        for key in change.keys:
             _discard(self._at, key, change)
             for folder in above(key):
                 _discard(self._below, folder, change)

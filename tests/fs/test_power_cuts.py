@@ -1,7 +1,7 @@
 """A journal that a power cut has set back, under a store that has gone on: what was safe at the time is there, once (S7, S9, S10).
 
-The staging folder is put back to what it was when the journal was synced last. Cuts of a real disk,
-with whatever its kernel had written by then, are in tests/crash.
+The staging folder is put back to what it was when the journal was synced last. Cuts of a real disk, with whatever its kernel
+had written by then, are in tests/crash.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ async def test_S10_S11_a_directory_takes_along_nothing_of_the_one_that_had_its_n
 
 
 async def test_S7_a_link_in_the_place_of_a_file_that_was_on_its_way_leaves_nothing_of_it(
-    clock: MockClock, either: FaultyStore, staging: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    clock: MockClock, either: FaultyStore, staging: Path
 ) -> None:
     """What the store had of the file is known, what it is getting is not: the removal must not go by the former."""
     if not either.traits.link_suffix:
@@ -171,7 +171,7 @@ async def test_S7_a_link_in_the_place_of_a_file_that_was_on_its_way_leaves_nothi
         await m.settle()
         upload = either.hold("write", times=1000)
         await m.put("f", b"newer")
-        with trio.move_on_after(5):
+        with trio.fail_after(5):
             await upload.wait_reached()
         await m.rename("link", "g")
         await m.rename("f", "h")

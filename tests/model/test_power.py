@@ -53,11 +53,8 @@ class History:
 
     def __init__(self, reference: Reference) -> None:
         self._reference = reference
-        self._step: list[Reference] = []
-        self._synced: list[Reference] = []
         self.exact = True
-        self.note(begins=True)
-        self._synced = self._step
+        self._step = self._synced = [copy.deepcopy(reference)]
 
     def note(self, *, begins: bool = False) -> None:
         """The reference is as the mount is, or was before what is being done; `begins`: a step."""
@@ -67,7 +64,7 @@ class History:
 
     def synced(self, ledger: Ledger) -> None:
         self._synced = self._step
-        self.exact = not any(row for row in _unsynced(ledger))
+        self.exact = not _unsynced(ledger)
 
     def die(self) -> list[Reference]:
         """What there may be after a cut: what was there, and closed, at the time of the last sync."""
