@@ -6,11 +6,12 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypeAlias
 
 import pytest
 import trio
 import trio.testing
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from storemount.errors import Unavailable
@@ -320,6 +321,7 @@ async def test_S15_room_is_taken_by_what_is_written_and_given_back_with_the_file
     assert again.taken == 0
 
 
+Promise: TypeAlias = tuple[list[StagedFile], list[Layer], bytes]
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("write"), st.integers(0, 150), st.binary(min_size=1, max_size=40)),
@@ -333,14 +335,16 @@ STEPS = st.lists(
 
 
 @given(base=st.binary(max_size=100), steps=STEPS)
+@example(base=b"\0", steps=[(verb, 0, b"") for verb in ("layer", "promise", "flatten", "killed")])
 async def test_S5_S7_any_writes_truncates_layers_and_deaths_over_a_base_are_a_file(
     base: bytes, steps: list[tuple[str, int, bytes]]
 ) -> None:
-    """A death brings back what was promised last, and nothing that came after it."""
+    """A death brings back what was promised last, and nothing that came after it. Whoever has promised layers holds each of them, as
+    the journal does until it has written down others."""
     with TemporaryDirectory() as folder:
         staging, model = Staging(Path(folder), room(Path(folder))), bytearray(base)
         staged: StagedFile = staging.create(Under(base))
-        promised: tuple[StagedFile, list[Layer], bytes] | None = None
+        promised: Promise | None = None
         for verb, offset, data in steps:
             if verb in ("write", "truncate") and not staged.takes(offset):
                 staged = staging.create(staged)
@@ -363,11 +367,11 @@ async def test_S5_S7_any_writes_truncates_layers_and_deaths_over_a_base_are_a_fi
                 await staged.flatten()
             elif verb == "promise":
                 staged.protect()
-                older, promised = promised, (staged.hold(), [layer.layer for layer in staged.layers], bytes(model))
+                older, promised = promised, _promise(staged, model)
                 _let_go(older)
             elif promised is not None:
                 held, layers, content = promised
-                for file in {file.number: file for file in (*staged.layers, *held.layers)}.values():
+                for file in {file.number: file for file in (*staged.layers, *held)}.values():
                     os.close(file.fd)
                 opened: dict[int, StagedFile] = {}
                 staging = Staging(Path(folder), room(Path(folder)))
@@ -375,7 +379,7 @@ async def test_S5_S7_any_writes_truncates_layers_and_deaths_over_a_base_are_a_fi
                 for file in opened.values():
                     file.drop()
                 staging.sweep(set(opened))
-                model, promised = bytearray(content), (staged.hold(), layers, content)
+                model, promised = bytearray(content), _promise(staged, content)
             assert staged.size == len(model)
         await staged.fill()
         assert _content(staged) == model
@@ -384,6 +388,11 @@ async def test_S5_S7_any_writes_truncates_layers_and_deaths_over_a_base_are_a_fi
         assert os.listdir(folder) == []
 
 
-def _let_go(promised: tuple[StagedFile, list[Layer], bytes] | None) -> None:
-    if promised is not None:
-        promised[0].drop()
+def _promise(staged: StagedFile, content: bytes | bytearray) -> Promise:
+    held = [layer.hold() for layer in staged.layers]
+    return held, [layer.layer for layer in held], bytes(content)
+
+
+def _let_go(promised: Promise | None) -> None:
+    for layer in promised[0] if promised is not None else ():
+        layer.drop()
