@@ -12,7 +12,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from storemount.fileapi import Store
+    from storemount.api.fileapi import Store
 
 __version__ = "0.1.0"
 
@@ -29,16 +29,16 @@ def open_store(name: str) -> Store:
 
 def uri(path: str | os.PathLike[str]) -> str:
     """The URI in the store of what is at `path` in a mounted store. Raises `storemount.errors.Refusal` when it is in no mount."""
+    from storemount.api.mounted import uri_of
     from storemount.config import Places, environment
-    from storemount.mounted import uri_of
 
     return uri_of(os.fspath(path), Places.of(environment()))
 
 
 def local_path(uri: str) -> str:
     """Where a running mount has what `uri` names. Raises `storemount.errors.Refusal` when no mount has it."""
+    from storemount.api.mounted import path_of
     from storemount.config import Places, environment
-    from storemount.mounted import path_of
 
     return path_of(uri, Places.of(environment()))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,17 +39,30 @@ def parse_duration(text: str) -> float:
     return float(match[1]) * _SECONDS[match[2]]
 
 
+def parse_address(text: str) -> tuple[str, int]:
+    """`127.0.0.1:9100`, `[::1]:9100` as host and port; port 0 is any that is free. Raises ValueError with a message for the user."""
+    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]/\s]+)):(\d{1,5})", text.strip())
+    if not match or int(match[3]) > 65535:
+        raise ValueError(f"{text!r} is not an address; write HOST:PORT, such as 127.0.0.1:9100")
+    return match[1] or match[2], int(match[3])
+
+
 @dataclass(frozen=True, slots=True)
 class MountSettings:
     """How one mount behaves.
 
     ttl: how old a listing or an attribute may be (S3); infinite for an immutable store. cache_size: cap of the block cache in memory
-    (S15). staging_size: cap of what waits for its upload (None: the disk, less a floor); staging_wait: how long a write waits for room.
+    (S15). disk_cache_size: cap of the blocks that persist on the disk, for all mounts of this user together; 0 for none. names: how many
+    names are known at most, but for those in use (S15). staging_size: cap of what waits for its upload and of the disk cache together
+    (None: the disk, less a floor); staging_wait: how long a write waits for room.
     deadline: how long one request to the store may take (S14). upload_delay: how long a closed file waits for further changes
-    before it goes up. uploads: how many go up at once. drain_timeout: how long a stop waits for the queue (S8). durability: what a close
-    waits for (S7): "crash" (the journal), "power" (the disk under it) or "store". fsync: what an fsync waits for, "store" or "local" (the
+    before it goes up. uploads: how many go up at once. drain_timeout: how long a stop waits for the queue (S8). offline_start: mount
+    though the store does not answer yet. durability: what a close waits for (S7): "crash" (the journal), "power" (the disk under it) or
+    "store". fsync: what an fsync waits for, "store" or "local" (the
     disk). exclusive_create: whether O_EXCL is a claim on this machine ("local") or in the store ("store", at once an empty object).
     metadata: what of the metadata of files is known without opening them: what a "listing" and this machine tell, or "full" (S12).
+    metrics_listen: host and port at which Prometheus may fetch the metrics.
+    slow: from how many seconds on an operation of a program, or a request to the store, stands in the log.
     file_mode and dir_mode are permission bits shown for what the store does not say; umask is taken off them.
     """
 
@@ -57,6 +70,8 @@ class MountSettings:
     read_only: bool = False
     ttl: float = 10.0
     cache_size: int = 256 * MIB
+    disk_cache_size: int = 10 * GIB
+    names: int = 500_000
     staging_dir: str | None = None
     staging_size: int | None = None
     staging_wait: float = 30.0
@@ -74,9 +89,16 @@ class MountSettings:
     fsync: str = "store"
     exclusive_create: str = "local"
     metadata: str = "listing"
+    metrics_listen: tuple[str, int] | None = None
+    offline_start: bool = False
+    slow: float = 30.0
     log_file: str | None = None
     log_level: str = "warning"
     fuse_options: tuple[str, ...] = ()
+
+
+Reread = Callable[[], MountSettings]
+"""Reads the settings of a mount again. Raises Refusal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +106,14 @@ class Places:
     """The folders of one user (the XDG base directories) and of the system.
 
     data: the built-in store. config: this user's registry. system_config: the registry of the machine. state: staging and logs.
-    runtime: sockets of running mounts.
+    cache: blocks that persist. runtime: sockets of running mounts.
     """
 
     data: Path
     config: Path
     system_config: Path
     state: Path
+    cache: Path
     runtime: Path
 
     @classmethod
@@ -105,13 +128,18 @@ class Places:
             return (Path(value) if value and os.path.isabs(value) else default) / "storemount"
 
         state = base("XDG_STATE_HOME", home / ".local/state")
-        default_runtime = Path("/run") if user == 0 else state.parent / "run"
+        # Root's sockets are in one place, whether a login session has given it a folder of its own or not (a service of systemd has none).
+        # The root of a user namespace, or of a read-only container, has none there.
+        root = user == 0 and os.access("/run", os.W_OK)
+        everywhere = root and env.get("XDG_RUNTIME_DIR") in (None, "", "/run/user/0")
+        default_runtime = Path("/run") if root else state.parent / "run"
         return cls(
             data=base("XDG_DATA_HOME", home / ".local/share"),
             config=base("XDG_CONFIG_HOME", home / ".config"),
             system_config=Path(env.get("STOREMOUNT_SYSTEM_CONFIG") or "/etc/storemount"),
             state=state,
-            runtime=base("XDG_RUNTIME_DIR", default_runtime),
+            cache=base("XDG_CACHE_HOME", home / ".cache"),
+            runtime=Path("/run/storemount") if everywhere else base("XDG_RUNTIME_DIR", default_runtime),
         )
 
 

@@ -10,32 +10,45 @@ Invariants:
 
 from __future__ import annotations
 
-import ctypes
 import logging
+import math
 import os
-import resource
-import shutil
 import signal
-import subprocess
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 from urllib.parse import quote
 
 import pyfuse3
 import trio
+from prometheus_client import CollectorRegistry
 
-from storemount.answers import Answers
 from storemount.assembly import Mount, assemble
-from storemount.config import KIB, MountSettings, Places, private_folder
-from storemount.control import socket_path
+from storemount.config import MountSettings, Places, Reread, environment, private_folder
+from storemount.control.answers import Answers
+from storemount.control.client import socket_path
+from storemount.control.reload import renewed
 from storemount.errors import Denied, ExitCode, Invalid, MissingStore, Refusal, StoreMountError
-from storemount.handshake import Handshake
-from storemount.leases import leased
-from storemount.logs import start_log
-from storemount.mountinfo import wait_until_gone
+from storemount.insight.dumps import dump_on_request
+from storemount.insight.floods import Floods, by_timer
+from storemount.insight.logs import goes_to_journal, start_log
+from storemount.insight.metrics import Metrics
+from storemount.insight.redaction import Redaction
+from storemount.insight.scrapes import Scrapes, listening, page_at
+from storemount.insight.slow import SlowLog
+from storemount.kernel.handshake import Handshake
+from storemount.kernel.mountinfo import wait_until_gone
+from storemount.kernel.mountpoint import clear
+from storemount.kernel.tuning import tune, unmount
+from storemount.kernel.verbs import Unasked
+from storemount.names.forgetting import Forgetting
+from storemount.registry.leases import leased
+from storemount.running.arrival import Arrival
+from storemount.running.notify import Notifier
+from storemount.running.process import allow_many_files, keep_heap_small, say_where_it_dies
+from storemount.running.service import Service
 from storemount.stores.base import ArtifactStore
 from storemount.stores.deadline import Deadlined
 from storemount.stores.flavors import StoreSpec, open_store, place_of
@@ -46,13 +59,9 @@ from storemount.zenml.definition import Renewal
 MAX_TASKS = 200
 """Requests in work at once. A store that hangs holds its requests until their deadline; the others must still find a task."""
 
-READ_AHEAD_KIB = 1024
 LAST_WORDS = 2.0
 NAMED = 5
 """Changes that a log line names of those that are left."""
-
-M_ARENA_MAX = -8
-M_MMAP_THRESHOLD = -3
 
 log = logging.getLogger(__name__)
 
@@ -65,18 +74,35 @@ def run(
     places: Places,
     ready: Callable[[], None],
     renewal: Renewal | None = None,
+    notifier: Notifier,
+    reread: Reread | None = None,
 ) -> ExitCode:
-    """Mount and serve until unmounted and drained. Calls `ready` once the mount answers. Raises Refusal before that."""
-    start_log(settings.log_level, settings.log_file)
-    _keep_heap_small()
-    _allow_many_files()
-    daemon = Daemon(spec, settings, engine, places, ready, renewal)
+    """Mount and serve until unmounted and drained. Calls `ready` once the mount answers. Raises Refusal before that.
+
+    notifier: who else is told. reread: what SIGHUP reads the settings with; without it SIGHUP is one more way to stop.
+    """
+    redaction = Redaction()
+    redaction.learn(spec)
+    target = start_log(
+        settings.log_level,
+        settings.log_file,
+        redaction.fit,
+        lambda target: Floods(target, time.monotonic, by_timer),
+        journal=goes_to_journal(environment()),
+    )
+    logging.getLogger("pyfuse3").addFilter(Unasked())
+    say_where_it_dies()
+    keep_heap_small()
+    allow_many_files()
+    daemon = Daemon(spec, settings, engine, places, ready, renewal, notifier, reread, redaction, lambda: target.stream)
     try:
         return trio.run(daemon.live)
     except ExceptionGroup as group:
         error: Exception = _first(group)
     except (Refusal, StoreMountError) as alone:
         error = alone
+    finally:
+        logging.shutdown()
     if isinstance(error, StoreMountError):
         raise _refusal(error, spec) from error
     raise error
@@ -109,6 +135,10 @@ class Daemon:
         places: Places,
         ready: Callable[[], None],
         renewal: Renewal | None,
+        notifier: Notifier,
+        reread: Reread | None,
+        redaction: Redaction,
+        log_stream: Callable[[], TextIO],
     ) -> None:
         self._spec = spec
         self._settings = settings
@@ -116,15 +146,21 @@ class Daemon:
         self._places = places
         self._ready = ready
         self._renewal = renewal
+        self._notifier = notifier
+        self._reread = reread
+        self._redaction = redaction
+        self._log_stream = log_stream
+        self._requests = SlowLog("request", settings.slow)
 
     async def live(self) -> ExitCode:
         async with trio.open_nursery() as nursery:
-            store = Deadlined(self._open(nursery), self._settings.deadline)
+            nursery.start_soon(dump_on_request, self._log_stream)
+            nursery.start_soon(self._requests.run)
+            store = Deadlined(self._open(nursery), self._settings.deadline, self._requests.watch)
             try:
-                await store.check()
-                for limit in store.traits.limits:
-                    log.warning("%s: %s", self._spec.name, limit)
-                code = await self._serve(store)
+                arrival = Arrival(store, self._spec, self._notifier, may_wait=self._settings.offline_start)
+                await arrival.first()
+                code = await self._serve(store, arrival)
             finally:
                 with trio.CancelScope(shield=True), trio.move_on_after(LAST_WORDS):
                     await store.aclose()
@@ -139,29 +175,44 @@ class Daemon:
         return reopened
 
     def _opened(self, spec: StoreSpec) -> ArtifactStore:
+        self._redaction.learn(spec)
         return open_store(replace(spec, read_only=self._settings.read_only), engine=self._engine, deadline=self._settings.deadline)
 
-    async def _serve(self, store: ArtifactStore) -> ExitCode:
+    async def _serve(self, store: ArtifactStore, arrival: Arrival) -> ExitCode:
         slot = self._slot(store)
         try:
             # Heard to the very end: a signal during the last drain must not end it.
-            with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-                return await self._serve_from(slot, store, signals)
+            with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+                return await self._serve_from(slot, store, arrival, signals)
         finally:
             slot.release()
 
-    async def _serve_from(self, slot: Slot, store: ArtifactStore, signals: AsyncIterator[int]) -> ExitCode:
+    async def _serve_from(self, slot: Slot, store: ArtifactStore, arrival: Arrival, signals: AsyncIterator[int]) -> ExitCode:
+        listeners = await self._listeners()
         async with trio.open_nursery() as nursery:
             mount = self._assembled(slot, store, nursery)
-            await mount.recovery.confirm()
+            await arrival.confirmed(mount.recovery)
+            service = Service(self._notifier, mount, self._settings.mountpoint, lambda: arrival.online)
             drained = trio.Event()
-            answers = Answers(socket_path(self._places, self._settings.mountpoint), mount, self._facts(store), drained)
+            facts = {**self._facts(store), "metrics": [page_at(listener) for listener in listeners]}
+            metrics = Metrics(mount.figures, facts, CollectorRegistry())
+            answers = Answers(socket_path(self._places, self._settings.mountpoint), mount, metrics, facts, drained)
             nursery.start_soon(mount.worker.run)
             nursery.start_soon(mount.durability.run)
+            if mount.tier is not None:
+                nursery.start_soon(mount.tier.disk.run)
+            if listeners:
+                nursery.start_soon(Scrapes(metrics).serve, listeners)
+            nursery.start_soon(arrival.later)
+            nursery.start_soon(service.run)
+            nursery.start_soon(mount.fs.slow.run)
+            if self._settings.ttl < math.inf:
+                # Of an immutable store everything is known for good.
+                nursery.start_soon(Forgetting(mount.tree, store.traits, self._settings.names, _let_go).run)
             await nursery.start(answers.serve)
             try:
-                await self._mounted(mount, signals)
-                code = await self._drain(mount)
+                await self._mounted(mount, service, signals)
+                code = await self._drain(mount, service)
             finally:
                 await self._close(mount)
             drained.set()
@@ -171,12 +222,15 @@ class Daemon:
 
     def _assembled(self, slot: Slot, store: ArtifactStore, nursery: trio.Nursery) -> Mount:
         try:
-            mount = assemble(store, self._settings, slot.folder, self._identity(store), nursery)
+            mount = assemble(store, self._settings, slot.folder, self._identity(store), nursery, self._places.cache / "blocks")
         except (Unusable, ValueError) as error:
             raise Refusal(ExitCode.JOURNAL_UNUSABLE, f"{error}; move {slot.folder} away to go on without what it holds") from error
         if mount.taken_up:
             log.info("took up %d changes that an earlier mount of %s had left", mount.taken_up, self._spec.path)
         return mount
+
+    async def _listeners(self) -> list[trio.SocketListener]:
+        return await listening(*self._settings.metrics_listen) if self._settings.metrics_listen is not None else []
 
     async def _close(self, mount: Mount) -> None:
         """What is left stays in the journal, safe from a power cut too."""
@@ -190,6 +244,8 @@ class Daemon:
         mount.ledger.close()
         if mount.notes is not None:
             mount.notes.close()
+        if mount.tier is not None:
+            mount.tier.snapshot.close()
 
     def _identity(self, store: ArtifactStore) -> str:
         """What tells this store from every other, in the journal: its URI, and the server where that says nothing of it."""
@@ -224,9 +280,10 @@ class Daemon:
         options |= {"ro"} if self._settings.read_only else set()
         return options | set(self._settings.fuse_options)
 
-    async def _mounted(self, mount: Mount, signals: AsyncIterator[int]) -> None:
+    async def _mounted(self, mount: Mount, service: Service, signals: AsyncIterator[int]) -> None:
         """Serve the kernel until somebody unmounts, or a signal says stop."""
         options = self._options()
+        clear(self._settings.mountpoint)
         try:
             handshake = Handshake(self._settings.mountpoint, options)
         except OSError as error:
@@ -235,49 +292,63 @@ class Daemon:
         mounted = True
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._stop_on_signal, mount, signals)
-                nursery.start_soon(self._watch, mount, handshake)
+                nursery.start_soon(self._hear, mount, service, signals)
+                nursery.start_soon(self._watch, mount, service, handshake)
                 await pyfuse3.main(max_tasks=MAX_TASKS)
                 mounted = False
                 nursery.cancel_scope.cancel()
         finally:
             if mounted:
-                _unmount(self._settings.mountpoint, True)
+                unmount(self._settings.mountpoint, True)
             pyfuse3.close(unmount=False)
 
-    async def _watch(self, mount: Mount, handshake: Handshake) -> None:
+    async def _watch(self, mount: Mount, service: Service, handshake: Handshake) -> None:
         """From the first answer to an unmount that does not end the session, because another mount namespace was copied from ours
         meanwhile (a container, a service with PrivateMounts): nobody here can reach the mount any more, so it ends there, too."""
-        device = await self._prove(handshake)
+        device = await self._prove(service, handshake)
         await trio.to_thread.run_sync(wait_until_gone, device, abandon_on_cancel=True)
         await trio.sleep(LAST_WORDS)  # the kernel's time to end the session by itself
         log.info("%s is unmounted here, and another mount namespace still has it; leaving it all the same", self._settings.mountpoint)
-        await self._drain(mount)
+        await self._drain(mount, service)
         pyfuse3.terminate()
 
-    async def _prove(self, handshake: Handshake) -> int:
+    async def _prove(self, service: Service, handshake: Handshake) -> int:
         """Readiness: the handshake and a stat through the kernel, then the tuning that needs the mount, then the word. The device."""
         await handshake.complete()
         with trio.fail_after(self._settings.deadline):
             status = await trio.to_thread.run_sync(os.stat, self._settings.mountpoint)
-        _tune(os.minor(status.st_dev))
+        tune(os.minor(status.st_dev))
         self._ready()
+        service.mounted()
         log.info("mounted %s on %s", self._spec.path, self._settings.mountpoint)
         return status.st_dev
 
-    async def _stop_on_signal(self, mount: Mount, signals: AsyncIterator[int]) -> None:
+    async def _hear(self, mount: Mount, service: Service, signals: AsyncIterator[int]) -> None:
         async for number in signals:
+            if number == signal.SIGHUP and self._reread is not None:
+                await self._reload(mount, service, self._reread)
+                continue
             log.info("%s: unmounting", signal.Signals(number).name)
-            if not await trio.to_thread.run_sync(_unmount, self._settings.mountpoint, False):
+            service.stopping()
+            if not await trio.to_thread.run_sync(unmount, self._settings.mountpoint, False):
                 log.info("programs still use %s; saving what they wrote, then leaving without them", self._settings.mountpoint)
-                await self._drain(mount)
-                await trio.to_thread.run_sync(_unmount, self._settings.mountpoint, True)
+                await self._drain(mount, service)
+                await trio.to_thread.run_sync(unmount, self._settings.mountpoint, True)
                 pyfuse3.terminate()
+
+    async def _reload(self, mount: Mount, service: Service, reread: Reread) -> None:
+        service.reloading()
+        try:
+            self._settings = renewed(mount, self._settings, await trio.to_thread.run_sync(reread))
+        except Refusal as refusal:
+            log.error("the settings stay as they were: %s", refusal.message)
+        service.mounted()
 
     # the queue
 
-    async def _drain(self, mount: Mount) -> ExitCode:
+    async def _drain(self, mount: Mount, service: Service) -> ExitCode:
         """Wait until the store has everything, or nothing more can be done in time."""
+        service.stopping()
         mount.publisher.seal_below("", all_closed=True)
         with trio.move_on_after(self._settings.drain_timeout):
             await mount.journal.drained()
@@ -291,35 +362,6 @@ def _some(mount: Mount) -> str:
     return ", ".join(repr(key) for key in keys[:NAMED]) + more
 
 
-def _unmount(mountpoint: str, lazy: bool) -> bool:
-    """Ask the kernel; whether it did."""
-    tool = shutil.which("fusermount3")
-    command = [tool, "-u", *(["-z"] if lazy else []), "--", mountpoint] if tool else ["umount", *(["-l"] if lazy else []), mountpoint]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    if done.returncode:
-        log.info("%s", done.stderr.strip())
-    return not done.returncode
-
-
-def _tune(minor: int) -> None:
-    """Larger kernel read-ahead (128 KiB -> 1 MiB gave +45 %), where this user may set it."""
-    try:
-        Path(f"/sys/class/bdi/0:{minor}/read_ahead_kb").write_text(str(READ_AHEAD_KIB))
-    except OSError as error:
-        log.info("the kernel's read-ahead stays as it is (%s); sequential reads are faster when root mounts", error.strerror)
-
-
-def _allow_many_files() -> None:
-    """As many descriptors as this user may have: every pending file and every open local file holds one, and the usual limit is 1024."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _keep_heap_small() -> None:
-    """Two malloc arenas instead of eight for each core, and large blocks from the system, not from a heap: blocks that one thread fetches
-    are freed by another, and every arena keeps what it once had (S15; measured after 8 uploads: 80 MiB instead of 150). A C library
-    without mallopt(3) has no arenas of this kind."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(M_ARENA_MAX, 2)
-        mallopt(M_MMAP_THRESHOLD, 512 * KIB)
+def _let_go(parent: int, name: bytes) -> None:
+    """Ask the kernel to forget a name, from a thread of pyfuse3's own."""
+    pyfuse3.invalidate_entry_async(pyfuse3.InodeT(parent), pyfuse3.FileNameT(name), ignore_enoent=True)

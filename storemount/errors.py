@@ -62,6 +62,10 @@ class Expired(Denied):
     transient = True
 
 
+RENEW = "the credentials have expired; renew them where this store takes them from, or mount it again with new ones"
+"""What an answer that says so is told as; the service's own word follows."""
+
+
 class Forbidden(StoreMountError):
     """POSIX does not let this caller do this (not a matter of the store)."""
 
@@ -191,6 +195,11 @@ def errno_of(error: BaseException) -> int | None:
     return None
 
 
+def errno_name(number: int) -> str:
+    """As <errno.h> has it, such as `ENOENT`."""
+    return errno.errorcode.get(number, str(number))
+
+
 def os_error(error: StoreMountError, path: str) -> OSError:
     """`error` as Python's own exception about `path`, of the class that goes with its errno (FileNotFoundError, PermissionError, ...)."""
     said = os.strerror(error.errno)
@@ -211,6 +220,7 @@ def refused_for_good(error: Exception | None) -> bool:
 
 
 EIO = errno.EIO
+ENOENT = errno.ENOENT
 EXDEV = errno.EXDEV
 ENOSPC = errno.ENOSPC
 ENOTCONN = errno.ENOTCONN
@@ -303,6 +313,8 @@ class ExitCode(enum.IntEnum):
     BUSY = 11
     NOT_DRAINED = 12
     JOURNAL_UNUSABLE = 13
+    TROUBLE_FOUND = 14
+    NOT_WARM = 15
 
 
 class Refusal(Exception):

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import os
 
+from storemount.api.fileapi import FileApi, Store
+from storemount.api.session import Session
+from storemount.api.spelling import PathType
 from storemount.config import Places, environment
-from storemount.fileapi import FileApi, Store
-from storemount.session import Session
-from storemount.spelling import PathType
 
 _session = Session(Places.of(environment()), environment())
 _files = FileApi(_session)

@@ -19,23 +19,29 @@ from typing import cast
 import pyfuse3
 from pyfuse3 import EntryAttributes, FileInfo, ReaddirToken, RequestContext, SetattrFields, StatvfsData
 
-from storemount.catalog import Catalog, Entries
 from storemount.config import MountSettings
+from storemount.content.files import Files, OpenFile
 from storemount.errors import BadHandle, Changed, Forbidden, Invalid, NameTooLong, NotADirectory, NotFound
-from storemount.files import Files, OpenFile
-from storemount.namespace import Namespace
-from storemount.nodes import Node
-from storemount.publish import Publisher
-from storemount.replies import Replies
+from storemount.insight.measures import Usage
+from storemount.insight.slow import SlowLog
+from storemount.kernel.replies import Replies
+from storemount.kernel.verbs import changing, kernel_op
+from storemount.names.catalog import Catalog, Entries
+from storemount.names.namespace import Namespace
+from storemount.names.nodes import Node
+from storemount.names.tree import MAX_SEGMENT, Tree
+from storemount.names.xattrs import Xattrs
 from storemount.stores.base import ArtifactStore, Capacity
-from storemount.tree import MAX_SEGMENT, Tree
-from storemount.verbs import changing, kernel_op
 from storemount.writeback.durability import Durability
 from storemount.writeback.journal import Journal
-from storemount.xattrs import Xattrs
+from storemount.writeback.publish import Publisher
 
 ANYTHING = Capacity(total=1 << 50, free=1 << 50, files=1 << 40, files_free=1 << 40)
 """What `df` shows for a store without a notion of room: 1 PiB."""
+
+
+_BY_HANDLE = frozenset({"read", "write", "flush", "fsync", "release", "readdir", "releasedir", "fsyncdir"})
+"""The verbs whose first argument is a handle; that of the others is an inode."""
 
 
 class FileSystem(pyfuse3.Operations):
@@ -55,6 +61,7 @@ class FileSystem(pyfuse3.Operations):
         durability: Durability,
         store: ArtifactStore,
         xattrs: Xattrs,
+        usage: Usage,
         settings: MountSettings,
     ) -> None:
         super().__init__()
@@ -67,16 +74,29 @@ class FileSystem(pyfuse3.Operations):
         self._durability = durability
         self._store = store
         self._xattrs = xattrs
+        self._usage = usage
+        self.ended = usage.operations.ended
         self._settings = settings
         self._replies = Replies(settings)
         self._numbers = itertools.count(1)
         self._open: dict[int, OpenFile] = {}
         self._directories: dict[int, Entries] = {}
+        self.slow = SlowLog("operation", settings.slow, self._about)
 
     async def keep_promises(self) -> None:
         """What was changed until now outlives the daemon, or with `--durability power` a power cut. Raises OSError (ENOSPC)."""
         if self._journal.commit() and self._durability.immediate:
             await self._durability.now()
+
+    def _about(self, verb: str, subjects: tuple[object, ...]) -> str:
+        """The path that a verb with these arguments is about, as far as it is known."""
+        first, *more = subjects
+        file, entries = (self._open.get(first), self._directories.get(first)) if isinstance(first, int) else (None, None)
+        node = self._tree.get(first) if isinstance(first, int) else None
+        if verb in _BY_HANDLE:
+            node = file.node if file is not None else entries.parent if entries is not None else None
+        path = "" if node is None else node.path if node.attached else f"{node.name} (gone)"
+        return "/".join(filter(None, (path, os.fsdecode(more[0]) if more and isinstance(more[0], bytes) else ""))) or "/"
 
     # finding
 
@@ -213,8 +233,10 @@ class FileSystem(pyfuse3.Operations):
 
     @kernel_op
     async def opendir(self, inode: int, ctx: RequestContext) -> int:
-        fh = next(self._numbers)
-        self._directories[fh] = self._catalog.entries(self._folder(inode))
+        fh, parent = next(self._numbers), self._folder(inode)
+        self._directories[fh] = self._catalog.entries(parent)
+        assert parent.folder is not None
+        parent.folder.readers += 1
         return fh
 
     @kernel_op
@@ -232,7 +254,9 @@ class FileSystem(pyfuse3.Operations):
 
     @kernel_op
     async def releasedir(self, fh: int) -> None:
-        del self._directories[fh]
+        folder = self._directories.pop(fh).parent.folder
+        assert folder is not None
+        folder.readers -= 1
 
     @kernel_op
     async def fsyncdir(self, fh: int, datasync: bool) -> None:
@@ -243,6 +267,7 @@ class FileSystem(pyfuse3.Operations):
     def _opened(self, node: Node, flags: int) -> FileInfo:
         fh = next(self._numbers)
         self._open[fh] = self._files.open(node, writable=flags & os.O_ACCMODE != os.O_RDONLY)
+        self._usage.open_files += 1
         # A version is an inode, so pages the kernel has are right as long as the inode lives.
         return FileInfo(fh=fh, keep_cache=True)
 
@@ -275,13 +300,16 @@ class FileSystem(pyfuse3.Operations):
     @kernel_op
     async def read(self, fh: int, offset: int, size: int) -> bytes:
         data = await self._files.read(self._file(fh).node, offset, size)
+        self._usage.read_bytes += len(data)
         return cast(bytes, data)  # Any buffer will do for pyfuse3, which does not copy it.
 
     @kernel_op
     async def write(self, fh: int, offset: int, data: bytes) -> int:
         node = self._file(fh).node
         _clear_set_id(node)
-        return await self._files.write(node, offset, data)
+        written = await self._files.write(node, offset, data)
+        self._usage.written_bytes += written
+        return written
 
     @changing
     async def flush(self, fh: int) -> None:
@@ -298,7 +326,9 @@ class FileSystem(pyfuse3.Operations):
 
     @changing
     async def release(self, fh: int) -> None:
-        self._files.release(self._open.pop(fh))
+        file = self._open.pop(fh)
+        self._usage.open_files -= 1
+        self._files.release(file)
 
     async def _saved(self, node: Node) -> None:
         """What fsync promises: the store has it, or with `--fsync local` the disk."""

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from storemount import fileio
+from storemount.api.spelling import PathType, Spelling, joined
 from storemount.config import Places, environment
 from storemount.errors import EXDEV, Invalid, NotADirectory, NotEmpty, os_error
 from storemount.fileio import convert_to_str
-from storemount.spelling import PathType, Spelling, joined
 from storemount.stores.uri import FILE, scheme_of
 
 __all__ = [

@@ -14,6 +14,9 @@ Workloads and their figures (MiB/s and files/s: more is better; s: less is bette
 start       `start`            from the command until the root of the mount has been listed
 sequential  `read cold`        one large file in blocks of 1 MiB, just after mounting
             `read warm`        the same file again, through the same mount
+again       `restart`          as `start`, with what a mount before it has left in its folders, which has read the large file
+            `read again`       the large file, just after that
+            `random 4K again`  as `random 4K cold`, after another restart
 random      `random 4K cold`   single 4 KiB reads at places spread over the large file, just after mounting
 write-4k    `write 4K closed`  a new large file in blocks of 4 KiB, until close returns
             `write 4K stored`  the same, until the whole of it is in the store

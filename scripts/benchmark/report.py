@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-SECONDS = {"start", "ls cold", "ls warm"}
+SECONDS = {"start", "restart", "ls cold", "ls warm"}
 COSTS = {"cpu": "s", "rss": "MiB", "requests": ""}
 BY_METHOD = "requests "
 """How the figures begin that split `requests`; they are in the JSON, and too many for the table."""

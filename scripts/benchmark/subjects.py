@@ -96,7 +96,8 @@ class Storemount:
             assert isinstance(store, Bucket)
             name = "bench"
             variables |= {"BENCH_KEY": store.endpoint.key, "BENCH_SECRET": store.endpoint.secret}
-            self._register(name, store, variables)
+            if not (scratch / "CONFIG_HOME").exists():
+                self._register(name, store, variables)
         return Start([*self.command, "mount", name, str(point), "--foreground", *self._options], variables)
 
     def _register(self, name: str, store: Bucket, variables: dict[str, str]) -> None:

@@ -56,7 +56,7 @@ class Clock:
 
 def plant(store: Store, amounts: Amounts, wanted: list[str]) -> None:
     """What the reading workloads find in the store."""
-    if {"sequential", "random"} & set(wanted):
+    if {"sequential", "again", "random"} & set(wanted):
         store.plant(LARGE, amounts.size)
     if "list" in wanted:
         store.plant_many([f"{MANY}/entry-{number:06}" for number in range(amounts.entries)], ENTRY)
@@ -75,6 +75,20 @@ def sequential(stage: Stage, amounts: Amounts) -> Figures:
         with path.open("rb", buffering=0) as file:
             _check(iter(partial(file.read, MIB), b""), MIB)
     return {"read cold": cold, "read warm": warm}
+
+
+def again(stage: Stage, amounts: Amounts) -> Figures:
+    stage.remount()
+    path = stage.root / LARGE
+    _read_through(path, amounts.size)
+    start = stage.restart()
+    rate = _read_through(path, amounts.size)
+    stage.restart()
+    pages = _read_pages(path, amounts)
+    if stage.verify:
+        with path.open("rb", buffering=0) as file:
+            _check(iter(partial(file.read, MIB), b""), MIB)
+    return {"restart": start, "read again": rate, "random 4K again": pages}
 
 
 def _check(pieces: Iterator[bytes], block_size: int) -> None:
@@ -100,14 +114,19 @@ def _read_through(path: Path, size: int) -> float:
 
 def random_reads(stage: Stage, amounts: Amounts) -> Figures:
     stage.remount()
+    return {"random 4K cold": _read_pages(stage.root / LARGE, amounts)}
+
+
+def _read_pages(path: Path, amounts: Amounts) -> float:
+    """Pages of a large file in a random order, each second."""
     numbers = random.Random(amounts.reads).choices(range(amounts.size // PAGE), k=amounts.reads)
-    with (stage.root / LARGE).open("rb", buffering=0) as file:
+    with path.open("rb", buffering=0) as file:
         clock = Clock()
         pages = [os.pread(file.fileno(), PAGE, number * PAGE) for number in numbers]
         rate = len(pages) / clock.seconds
     for number, data in zip(numbers, pages, strict=True):
         check_pages(data, number)
-    return {"random 4K cold": rate}
+    return rate
 
 
 def write_4k(stage: Stage, amounts: Amounts) -> Figures:
@@ -251,6 +270,7 @@ def _folder(stage: Stage) -> Iterator[Path]:
 WORKLOADS: dict[str, Workload] = {
     "start": start,
     "sequential": sequential,
+    "again": again,
     "random": random_reads,
     "write-4k": write_4k,
     "write-1m": write_1m,

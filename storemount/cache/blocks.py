@@ -60,7 +60,7 @@ class BlockCache:
     """Blocks by (artifact, size, number).
 
     fetch: reads exactly [start, stop) of an artifact. capacity: bytes, a quarter of it for blocks on their way. nursery: where fetches
-    live, so that a reader who gives up disturbs nobody.
+    live, so that a reader who gives up disturbs nobody. `hits`: reads that found all they asked for; `misses`: those that had to wait.
     """
 
     def __init__(self, fetch: Fetch, capacity: int, nursery: trio.Nursery) -> None:
@@ -74,6 +74,15 @@ class BlockCache:
         self._landed = trio.Event()
         self.hits = 0
         self.misses = 0
+
+    def resize(self, capacity: int) -> None:
+        """Another cap; what is over it goes at once, the oldest first."""
+        self.capacity = max(capacity, 4 * LARGEST)
+        self._flight = self.capacity // 4
+        kept = LRUCache[Block, memoryview](self.capacity - self._flight, getsizeof=lambda block: block.nbytes)
+        for block, data in self._blocks.items():
+            kept[block] = data
+        self._blocks = kept
 
     @property
     def held(self) -> int:
@@ -99,14 +108,18 @@ class BlockCache:
     async def read(self, artifact: Artifact, start: int, stop: int, size: int) -> Buffer:
         """The bytes [start, stop), fetching what is missing in blocks of `size` (one of SIZES). Raises what the fetch raised."""
         parts = []
+        waited = False
         while start < stop:
             block = self._here(artifact, start) or Block(artifact, size, start // size)
             end = min(stop, block.stop)
             data = self._blocks.get(block)
             if data is None:
+                waited = True
                 data = await self._wait(self._arrival(block))
             parts.append(data[start - block.start : end - block.start])
             start = end
+        self.hits += not waited
+        self.misses += waited
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _here(self, artifact: Artifact, offset: int) -> Block | None:
@@ -126,7 +139,6 @@ class BlockCache:
         """Set the block on its way, or join those who wait for it."""
         arrival = self._arriving.get(block)
         if arrival is None:
-            self.misses += 1
             arrival = self._arriving[block] = _Arrival()
             self._nursery.start_soon(self._bring, block, arrival, name=f"fetch {block.artifact.key} {block.start}")
         return arrival

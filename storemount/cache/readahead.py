@@ -2,8 +2,8 @@
 
 What it is: arithmetic over offsets, one window per inode (programs that share a descriptor, or read one file from many, are one stream).
 What it is not: I/O; it names blocks, and somebody else brings them.
-Invariants: a random read asks for the smallest block, until there have been many for the file's size; a sequential stream doubles
-what it asks ahead, up to `MAX_AHEAD`.
+Invariants: a random read asks for the smallest block, until there have been many for the file's size and a cache that can hold it; a
+sequential stream doubles what it asks ahead, up to `MAX_AHEAD`.
 Kernel read-ahead sends its requests out of order, so "sequential" means: within `SLACK` of where one of the last reads ended.
 """
 
@@ -26,11 +26,12 @@ in the largest blocks, a few with each read (measured at 20 ms from the store: 5
 
 
 class Window:
-    """The streams seen on one inode; `size` is the artifact's, in bytes, `fits` whether the cache could hold all of it."""
+    """The streams of an inode; `size` is the artifact's, in bytes. `in_memory`, `on_disk`: whether that cache could hold it all."""
 
-    def __init__(self, size: int, *, fits: bool = True) -> None:
+    def __init__(self, size: int, *, in_memory: bool = True, on_disk: bool = False) -> None:
         self._size = size
-        self._fits = fits
+        self._in_memory = in_memory
+        self._fits = in_memory or on_disk
         self._ends: deque[int] = deque(maxlen=STREAMS)
         self._ahead = 0
         self._frontier = 0
@@ -48,7 +49,8 @@ class Window:
             return LARGEST
         if not sequential:
             self._jumps += 1
-            return LARGEST if self._dense else SMALLEST
+            # From the disk, little is read at a time: memory would keep little of what is large.
+            return LARGEST if self._dense and self._in_memory else SMALLEST
         return LARGEST if self._ahead >= 2 * LARGEST and start % LARGEST < SLACK else SIZES[1]
 
     def _advance(self, start: int, stop: int) -> bool:

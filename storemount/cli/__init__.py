@@ -18,15 +18,21 @@ import click
 
 from storemount import __version__
 from storemount.cli.artifact_store import artifact_store
+from storemount.cli.doctor import doctor
 from storemount.cli.export import export
 from storemount.cli.flush import flush
+from storemount.cli.log_level import log_level
+from storemount.cli.ls_pending import ls_pending
+from storemount.cli.metrics import metrics
 from storemount.cli.mount import mount
 from storemount.cli.names import ALIAS, MountByDefault
 from storemount.cli.retry import retry
 from storemount.cli.status import status
+from storemount.cli.systemd import systemd
 from storemount.cli.unmount import unmount
 from storemount.cli.uri import uri
 from storemount.cli.user import places
+from storemount.cli.warm import drop, pin, unpin, warm
 from storemount.config import private_folder
 from storemount.errors import ExitCode, Refusal
 
@@ -47,6 +53,8 @@ _MEANING = {
     ExitCode.BUSY: "programs still use the mount",
     ExitCode.NOT_DRAINED: "something that was asked for is not in the store",
     ExitCode.JOURNAL_UNUSABLE: "the journal of an earlier mount of this store cannot be used, or the staging folder",
+    ExitCode.TROUBLE_FOUND: "the doctor found something that keeps a mount from working as promised",
+    ExitCode.NOT_WARM: "something that was asked for is not on the disk",
     INTERRUPTED: "interrupted (Ctrl-C)",
 }
 
@@ -79,12 +87,21 @@ def root() -> None:
 root.add_command(mount)
 root.add_command(unmount)
 root.add_command(status)
+root.add_command(ls_pending)
+root.add_command(metrics)
+root.add_command(log_level)
 root.add_command(flush)
 root.add_command(retry)
 root.add_command(export)
+root.add_command(warm)
+root.add_command(pin)
+root.add_command(unpin)
+root.add_command(drop)
 root.add_command(uri)
+root.add_command(doctor)
 root.add_command(artifact_store, "artifact-store")
 root.add_command(artifact_store, ALIAS)
+root.add_command(systemd)
 
 
 def main() -> None:

@@ -17,9 +17,9 @@ from storemount.cli import attributes
 from storemount.cli.flavor import flavor as flavors
 from storemount.cli.table import print_table
 from storemount.cli.user import registry, zenml
-from storemount.entry import Entry, Level
 from storemount.errors import ExitCode, Refusal
-from storemount.importing import Copied, Import
+from storemount.registry.entry import Entry, Level
+from storemount.registry.importing import Copied, Import
 
 _ANYTHING = {"ignore_unknown_options": True}
 """Each flavor has its own attributes, so click lets every option through."""

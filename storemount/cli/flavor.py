@@ -13,9 +13,9 @@ import click
 from storemount.cli.table import print_sheet, print_table
 from storemount.cli.user import places, registry
 from storemount.errors import ExitCode, Refusal
+from storemount.registry.flavors import UserFlavors
 from storemount.stores.flavors import FLAVORS, Flavor
 from storemount.stores.flavors.spec import near
-from storemount.userflavors import UserFlavors
 
 _system = click.option("--system", is_flag=True, help="The machine's registry instead of this user's.")
 

@@ -15,7 +15,7 @@ from storemount.cli.place import Place, place_of
 from storemount.cli.progress import changes, last_answer, named
 from storemount.cli.user import places
 from storemount.cli.values import DURATION, duration_text
-from storemount.control import ask, sockets
+from storemount.control.client import ask, sockets
 from storemount.errors import ExitCode, Refusal
 
 _EPILOG = """\b

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 from storemount.config import Places
 from storemount.errors import Refusal
-from storemount.registry import Registry
+from storemount.registry.stores import Registry
 from storemount.stores.uri import without_password
 from storemount.writeback.slot import JOURNAL
 

@@ -18,13 +18,17 @@ FLAGS = {
     "immutable": "--immutable",
     "nonempty": "--nonempty",
     "write_through": "--durability=store",
+    "offline_start": "--offline-start",
+    "supervise": "--supervise",
 }
 VALUES = frozenset(
     [
         "ttl",
         "cache_size",
+        "names",
         "staging_dir",
         "staging_size",
+        "disk_cache_size",
         "staging_wait",
         "exclusive_create",
         "metadata",
@@ -39,6 +43,7 @@ VALUES = frozenset(
         "fsync",
         "uploads",
         "engine",
+        "metrics_listen",
         "log_file",
         "log_level",
     ]

@@ -13,7 +13,26 @@ import click
 
 DEFAULT = "mount"
 ALIAS = "store"
-COMMANDS = ("mount", "unmount", "status", "flush", "retry", "export", "uri", "artifact-store", ALIAS)
+COMMANDS = (
+    "mount",
+    "unmount",
+    "status",
+    "ls-pending",
+    "metrics",
+    "log-level",
+    "flush",
+    "retry",
+    "export",
+    "warm",
+    "pin",
+    "unpin",
+    "drop",
+    "uri",
+    "doctor",
+    "artifact-store",
+    ALIAS,
+    "systemd",
+)
 RESERVED = frozenset((*COMMANDS, "help", "umount", "version"))
 """What a store cannot be called: the commands, and what people try as one."""
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from storemount.api.mounted import mount_of
 from storemount.cli.user import places
-from storemount.control import ask, socket_path
+from storemount.control.client import ask, socket_path
 from storemount.errors import ExitCode, Refusal
-from storemount.mounted import mount_of
 
 
 @dataclass(frozen=True, slots=True)

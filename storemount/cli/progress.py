@@ -10,6 +10,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -24,40 +25,45 @@ SHOWN = 20
 """Changes that a message names of those that are left; `status` has them all."""
 
 
-def last_answer(answers: Iterator[dict[str, Any]], label: str = "Saving") -> dict[str, Any]:
-    """Show progress while there is any; what was said last, nothing when nobody said anything."""
-    shown = _bar(answers, label) if sys.stderr.isatty() else _lines(answers)
+def last_answer(answers: Iterator[dict[str, Any]], label: str = "Saving", unit: str = "change") -> dict[str, Any]:
+    """Show progress while there is any; what was said last, nothing when nobody said anything. `unit`: of what there is so much to go."""
+    shown = _bar(answers, label, unit) if sys.stderr.isatty() else _lines(answers, unit)
     last = deque(shown, maxlen=1)
     return last.pop() if last else {}
 
 
-def to_go(answer: dict[str, Any]) -> str:
-    return f"{changes(answer['pending'])} ({size_text(answer['pending_bytes'])}) to go"
+def to_go(answer: dict[str, Any], unit: str = "change") -> str:
+    return f"{counted(answer['pending'], unit)} ({size_text(answer['pending_bytes'])}) to go"
 
 
 def changes(count: int) -> str:
-    return f"{count} change{'' if count == 1 else 's'}"
+    return counted(count, "change")
+
+
+def counted(count: int, unit: str) -> str:
+    return f"{count} {unit}{'' if count == 1 else 's'}"
 
 
 def named(rows: Iterable[dict[str, Any]], folder: str = "") -> str:
     """Each on a line of its own, with the reason; `folder` stands before the paths."""
-    lines = [f"\n  {folder}{_failure(row)}" for row in rows]
+    lines = [f"\n  {folder}{failure_text(row)}" for row in rows]
     more = [f"\n  and {len(lines) - SHOWN} more; see: storemount status"] if len(lines) > SHOWN else []
     return "".join([*lines[:SHOWN], *more])
 
 
-def _failure(row: dict[str, Any]) -> str:
+def failure_text(row: dict[str, Any]) -> str:
     path, error = row["path"], row["error"]
     return str(error) if error.startswith(f"{path}:") else f"{path}: {error}"
 
 
-def _bar(answers: Iterator[dict[str, Any]], label: str) -> Iterator[dict[str, Any]]:
+def _bar(answers: Iterator[dict[str, Any]], label: str, unit: str) -> Iterator[dict[str, Any]]:
     """Shown only when there is something to wait for."""
     first = next((answer for answer in answers if answer["pending"] or answer.get("done")), None)
     if first is None or not first["pending"]:
         yield from () if first is None else (first,)
         return
-    with click.progressbar(length=first["pending"], label=label, show_pos=True, file=sys.stderr, item_show_func=_to_go_or_nothing) as bar:
+    show = partial(_to_go_or_nothing, unit=unit)
+    with click.progressbar(length=first["pending"], label=label, show_pos=True, file=sys.stderr, item_show_func=show) as bar:
         for answer in chain([first], answers):
             pending = answer["pending"]
             bar.length = max(bar.length or 1, pending)
@@ -65,14 +71,14 @@ def _bar(answers: Iterator[dict[str, Any]], label: str) -> Iterator[dict[str, An
             yield answer
 
 
-def _lines(answers: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def _lines(answers: Iterator[dict[str, Any]], unit: str) -> Iterator[dict[str, Any]]:
     said = time.monotonic()
     for answer in answers:
         if answer["pending"] and time.monotonic() - said > REPORT:
             said = time.monotonic()
-            click.echo(to_go(answer), err=True)
+            click.echo(to_go(answer, unit), err=True)
         yield answer
 
 
-def _to_go_or_nothing(answer: dict[str, Any] | None) -> str | None:
-    return to_go(answer) if answer and answer["pending"] else None
+def _to_go_or_nothing(answer: dict[str, Any] | None, unit: str) -> str | None:
+    return to_go(answer, unit) if answer and answer["pending"] else None

@@ -1,7 +1,7 @@
 """`storemount status`: what this user has mounted, and how it is doing.
 
-What it is: each running daemon asked once, and mounts that no daemon answers for.
-What it is not: a monitor; nothing is kept or repeated.
+What it is: each running daemon asked once, and mounts that no daemon answers for; with `--watch` again and again.
+What it is not: the live view (`watch`, `view`).
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ import click
 from storemount.cli.table import print_sheet, print_table
 from storemount.cli.user import places
 from storemount.cli.values import duration_text, size_text
-from storemount.control import ask, socket_path, sockets
+from storemount.cli.view import SHOWN
+from storemount.cli.watch import watch
+from storemount.control.client import ask, socket_path, sockets
 from storemount.errors import ExitCode, Refusal
-from storemount.mountinfo import mounted_at, mounts
-from storemount.mountpoint import is_dead, located
+from storemount.kernel.mountinfo import mounted_at, mounts
+from storemount.kernel.mountpoint import is_dead, located
 
 VERSION = 1
 MOUNTED, DRAINING, SILENT, DEAD = "mounted", "draining", "not answering", "dead"
@@ -31,15 +33,21 @@ _EPILOG = """\b
 Examples:
   storemount status
   storemount status /mnt/artifacts --json
+  storemount status --watch
 """
 
 
 @click.command(epilog=_EPILOG)
 @click.argument("mountpoint", required=False)
-@click.option("--json", "as_json", is_flag=True, help="For programs: one object, its mounts in a list.")
-def status(mountpoint: str | None, as_json: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="For programs: one object, its mounts in a list; with --watch, one a line.")
+@click.option("--watch", "live", is_flag=True, help="Show how fast it works, once a second, until q or Ctrl-C.")
+def status(mountpoint: str | None, as_json: bool, live: bool) -> None:
     """Show what is mounted, and what is not in the store yet."""
-    rows = _all() if mountpoint is None else [_one(located(mountpoint))]
+    if live:
+        point = None if mountpoint is None else located(mountpoint)
+        watch(lambda: _rows(point, most=SHOWN), as_json=as_json)
+        return
+    rows = _rows(None if mountpoint is None else located(mountpoint))
     if as_json:
         click.echo(json.dumps({"version": VERSION, "mounts": rows}, indent=2))
     elif mountpoint is not None:
@@ -55,16 +63,21 @@ def status(mountpoint: str | None, as_json: bool) -> None:
         _name_failures(rows)
 
 
-def _all() -> list[dict[str, Any]]:
+def _rows(point: str | None, most: int | None = None) -> list[dict[str, Any]]:
+    """Of one mount, or of all; `most`: so many failures of each are named."""
+    return _all(most) if point is None else [_one(point, most)]
+
+
+def _all(most: int | None) -> list[dict[str, Any]]:
     """Every daemon that has a socket here, and every mount of this user that none of them serves."""
-    rows = [row for path in sockets(places()) if (row := _asked(path))]
+    rows = [row for path in sockets(places()) if (row := _asked(path, most))]
     served = {row["mountpoint"] for row in rows}
     gone = (mount for mount in mounts() if mount.ours and mount.owner == os.getuid() and mount.mountpoint not in served)
     return sorted([*rows, *(_unserved(mount.mountpoint, mount.source) for mount in gone)], key=lambda row: str(row["mountpoint"]))
 
 
-def _one(path: str) -> dict[str, Any]:
-    if row := _asked(socket_path(places(), path)):
+def _one(path: str, most: int | None) -> dict[str, Any]:
+    if row := _asked(socket_path(places(), path), most):
         return row
     there = mounted_at(path)
     if there is None or not there.ours:
@@ -72,16 +85,17 @@ def _one(path: str) -> dict[str, Any]:
     return _unserved(path, there.source)
 
 
-def _asked(socket: Path) -> dict[str, Any] | None:
+def _asked(socket: Path, most: int | None) -> dict[str, Any] | None:
     """What the daemon says, and its state; None when no daemon listens."""
     try:
-        row = next(ask(socket, "status"))
+        row = next(ask(socket, "status", most=most))
     except (ConnectionError, FileNotFoundError, StopIteration):
         return None
     except TimeoutError:
         return {"mountpoint": str(socket), "store": "?", "state": SILENT}
     there = mounted_at(row["mountpoint"])
-    return {**row, "state": MOUNTED if there and there.ours else DRAINING}
+    said = {name: value for name, value in row.items() if name not in ("v", "done")}
+    return {**said, "state": MOUNTED if there and there.ours else DRAINING}
 
 
 def _unserved(path: str, store: str) -> dict[str, Any]:
@@ -99,7 +113,7 @@ def _sheet(row: dict[str, Any]) -> dict[str, str]:
     basic: dict[str, str] = {name: str(row[name]) for name in ("mountpoint", "store", "uri", "state", "engine", "pid") if name in row}
     if row["state"] in (DEAD, SILENT):
         return basic
-    limits = {"limits": "; ".join(row["limits"])} if row["limits"] else {}
+    limits = {name: "; ".join(row[name]) for name in ("limits", "metrics") if row[name]}
     return (
         basic
         | limits
@@ -108,16 +122,28 @@ def _sheet(row: dict[str, Any]) -> dict[str, str]:
             "pending": f"{row['pending']} ({size_text(row['pending_bytes'])})" if row["pending"] else "0",
             "uploading": str(row["uploading"]),
             "oldest": duration_text(row["oldest_pending_seconds"]) if row["pending"] else "-",
-            "failed": str(len(row["failed"])),
+            "failed": str(row["failing"]),
             "refused": str(row["refused"]),
             "conflicts": str(len(row["conflicts"])),
             "taken up": str(row["taken_up"]),
             "staged": size_text(row["staged_bytes"]),
             "cache": f"{size_text(row['cache_bytes'])} of {size_text(row['cache_cap'])}",
             "hits": f"{row['hits']} of {row['hits'] + row['misses']}",
+            **_disk(row),
             "memory": size_text(row["rss_bytes"]),
         }
     )
+
+
+def _disk(row: dict[str, Any]) -> dict[str, str]:
+    """The cache on the disk, where there is one."""
+    if "disk_cache_cap" not in row:
+        return {}
+    return {
+        "disk cache": f"{size_text(row['disk_cache_bytes'])} of {size_text(row['disk_cache_cap'])}",
+        "disk hits": f"{row['disk_hits']} of {row['disk_hits'] + row['disk_misses']}",
+        **({"out of reach": f"for {duration_text(row['offline_seconds'])}; what was warmed is shown"} if row["offline_seconds"] else {}),
+    }
 
 
 def _name_failures(rows: Iterable[dict[str, Any]]) -> None:

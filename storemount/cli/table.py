@@ -11,11 +11,16 @@ from collections.abc import Mapping, Sequence
 import click
 
 
-def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """To standard output, two spaces between columns."""
+def columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A line for each, two spaces between columns."""
     widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
-    for row in (header, *rows):
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (header, *rows)]
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """To standard output."""
+    for line in columns(header, rows):
+        click.echo(line)
 
 
 def print_sheet(values: Mapping[str, str]) -> None:

@@ -15,11 +15,11 @@ import click
 from storemount.cli.progress import changes, last_answer, named, to_go
 from storemount.cli.user import places, registry
 from storemount.cli.values import DURATION, duration_text
-from storemount.control import socket_path
-from storemount.draining import Drain, reach
+from storemount.control.client import socket_path
 from storemount.errors import ExitCode, Refusal
-from storemount.mountinfo import Mounted, mounted_at
-from storemount.mountpoint import detach, is_dead, located
+from storemount.kernel.mountinfo import Mounted, mounted_at
+from storemount.kernel.mountpoint import detach, is_dead, located
+from storemount.running.draining import Drain, reach
 
 LAST_WORDS = 10.0
 """Seconds that a daemon may need to end after its queue is empty."""
@@ -48,8 +48,10 @@ def unmount(mountpoint: str, timeout: float | None, lazy: bool) -> None:
         raise Refusal(ExitCode.NOT_MOUNTED, f"nothing is mounted on {path}; see: storemount status")
     if there:
         _take_away(there, lazy, served=drain is not None)
-    if drain is not None:
+    if drain is not None and not drain.is_elsewhere:
         follow(path, drain, timeout)
+    elif drain is not None:
+        click.echo(f"{path} is unmounted in this mount namespace; its daemon (process {drain.pid}) serves another one")
 
 
 def _take_away(there: Mounted, lazy: bool, *, served: bool) -> None:

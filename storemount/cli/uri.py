@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import click
 
+from storemount.api.mounted import path_of, uri_of
 from storemount.cli.user import places
-from storemount.mounted import path_of, uri_of
 
 _EPILOG = """\b
 Examples:

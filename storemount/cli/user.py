@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from storemount.cli.names import RESERVED
 from storemount.config import Places, environment
-from storemount.registry import Registry
+from storemount.registry.stores import Registry
 from storemount.zenml.names import ZenML
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from storemount.config import KIB, parse_duration, parse_size
+from storemount.config import KIB, parse_address, parse_duration, parse_size
 
 
 class Parsed(click.ParamType[Any]):
@@ -64,8 +64,14 @@ def _group(text: str) -> int:
 SIZE = Parsed("size", parse_size)
 DURATION = Parsed("duration", parse_duration)
 MODE = Parsed("mode", _octal)
+ADDRESS = Parsed("address", parse_address)
 USER = Parsed("user", _user)
 GROUP = Parsed("group", _group)
+
+
+def printable(text: str) -> str:
+    """`text` on one line, for a terminal: a name may hold a line end, an escape sequence, or bytes that are no text."""
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
 
 
 def size_text(size: float) -> str:
@@ -74,6 +80,14 @@ def size_text(size: float) -> str:
         return f"{size:.0f} B"
     power = min(int(math.log(size, KIB)), 4)
     return f"{size / KIB**power:.4g} {'KMGT'[power - 1]}iB"
+
+
+def latency_text(seconds: float) -> str:
+    """`0.0000421` as `42.1 µs`, with three digits."""
+    for unit, length in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= length:
+            return f"{seconds / length:.3g} {unit}"
+    return f"{seconds * 1e6:.3g} µs"
 
 
 def duration_text(seconds: float) -> str:

@@ -8,13 +8,16 @@ status; what is not recognised is `Unavailable`. No message carries an answer's 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from storemount.errors import (
+    RENEW,
     AlreadyExists,
     Changed,
     Corrupt,
     Denied,
+    Expired,
     Invalid,
     InvalidName,
     MissingStore,
@@ -38,7 +41,6 @@ _CODES: dict[str, type[StoreMountError]] = {
     "ContainerBeingDeleted": MissingStore,
     "ContainerDisabled": Denied,
     "AccountIsDisabled": Denied,
-    "InvalidAuthenticationInfo": Denied,
     "BlobImmutableDueToPolicy": Denied,
     "SnapshotsPresent": Denied,
     "BlobArchived": Denied,
@@ -83,21 +85,34 @@ _WHY = {
 }
 
 
-def azure_error(what: str, code: str, status: int) -> StoreMountError:
-    """The failure that an error code of Azure (or, without one, its HTTP status) stands for; `what` is the key, or what was asked."""
+TOKEN = ("InvalidAuthenticationInfo", "")
+"""What a token of Microsoft Entra that has ended is called, with the status 401."""
+
+LATE = "not valid in the specified time frame"
+"""In the details of a refusal: the signature is past its end. Its code is that of a wrong one."""
+
+
+def azure_error(what: str, code: str, status: int, *, late: bool = False) -> StoreMountError:
+    """The failure that an error code of Azure (or, without one, its HTTP status) stands for; `what` is the key, or what was asked.
+    `late`: the signature is known to have ended, which a refusal is then put down to."""
     kind = _CODES.get(code) or _STATUSES.get(status) or (Unavailable if status >= 500 else Invalid)
+    if (status == 401 and code in TOKEN) or (late and status in (401, 403)):
+        return Expired(f"{what}: {RENEW} ({code or status})")
     return kind(f"{what}: {code or status}" + (f" ({_WHY[code]})" if code in _WHY else ""))
 
 
-def translate(error: Exception, what: str) -> StoreMountError:
-    """The named failure for an exception of the client library; `what` is the key it was about."""
+def translate(error: Exception, what: str, late: Callable[[], bool]) -> StoreMountError:
+    """The named failure for an exception of the client library; `what` is the key it was about, `late` as in `azure_error`."""
     from aiohttp import ClientConnectorError
-    from azure.core.exceptions import HttpResponseError, ServiceRequestError
+    from azure.core.exceptions import ClientAuthenticationError, HttpResponseError, ServiceRequestError
 
+    # Its own attribute of this name is set by azure-storage-blob; an answer in another form has none.
+    code = getattr(error, "error_code", None) or ""
+    if isinstance(error, ClientAuthenticationError) and not code and error.status_code != 403:
+        # Of azure-identity: no token can be had, until somebody logs in.
+        return Expired(f"{what}: {_line(error)}")
     if isinstance(error, HttpResponseError) and (error.status_code or 0) >= 300:
-        # Its own attribute of this name is set by azure-storage-blob; an answer in another form has none.
-        code = getattr(error, "error_code", None) or ""
-        return azure_error(what, str(getattr(code, "value", code)), error.status_code or 0)
+        return azure_error(what, str(getattr(code, "value", code)), error.status_code or 0, late=LATE in str(error) or late())
     if isinstance(error, ServiceRequestError) and isinstance(error.inner_exception, ClientConnectorError):
         # Of this library's types this one stands for every broken connection.
         return Unreachable(f"{what}: {_line(error)}")
@@ -112,7 +127,6 @@ def _kinds() -> list[tuple[tuple[type[BaseException], ...], type[StoreMountError
 
     return [
         ((UnicodeError,), InvalidName),
-        ((azure.ClientAuthenticationError,), Denied),
         ((azure.ServiceRequestTimeoutError, azure.ServiceResponseTimeoutError, TimeoutError), TimedOut),
         ((azure.HttpResponseError, azure.IncompleteReadError, aiohttp.ClientPayloadError, ValueError), Corrupt),
     ]
@@ -124,6 +138,6 @@ def _line(error: Exception) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-def named(what: str) -> AbstractContextManager[None]:
+def named(what: str, late: Callable[[], bool]) -> AbstractContextManager[None]:
     """Exceptions of the client library leave under the names of `errors`."""
-    return translated(translate, what)
+    return translated(lambda error, what: translate(error, what, late), what)

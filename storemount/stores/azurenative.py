@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import opendal
 
-from storemount.errors import Invalid
+from storemount.errors import Invalid, StoreMountError
 from storemount.stores.azure import AzureStore
 from storemount.stores.azureerrors import azure_error
 from storemount.stores.azurenames import is_holdable, says_folder, traits
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 class AzureService:
     """A `Service`: one container, or a prefix of it."""
 
-    answers = Answers(re.compile(r'AzblobError { code: "(\w+)"'), "ListBlobs", azure_error)
     lists = True
     marks = False
     stubs = True
@@ -41,7 +40,12 @@ class AzureService:
     def __init__(self, settings: AzureSettings) -> None:
         self.uri = settings.uri
         self.traits = traits("native", settings.root)
+        self.answers = Answers(re.compile(r'AzblobError { code: "(\w+)"'), "ListBlobs", self._failure)
         self._settings = settings
+
+    def _failure(self, what: str, code: str, status: int) -> StoreMountError:
+        # OpenDAL leaves out the details of a refusal, which say that a signature has ended.
+        return azure_error(what, code, status, late=self._settings.is_late())
 
     def operator(self) -> opendal.Operator:
         try:

@@ -65,7 +65,7 @@ class AzureRequests:
     async def _ask(self, what: str, request: Callable[[], Awaitable[R]], *, moving: int = 0, shield: bool = False) -> R:
         limit = patience(moving, self._deadline)
         try:
-            with trio.fail_after(limit, shield=shield), named(what):
+            with trio.fail_after(limit, shield=shield), named(what, self._settings.is_late):
                 return await self._asyncio.run(request)
         except trio.TooSlowError as error:
             raise TimedOut(f"{what}: no answer within {limit:g} s") from error

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from storemount.errors import Invalid
 
@@ -93,10 +94,23 @@ class AzureSettings:
         endpoint = endpoint or _endpoint(account, place, told)
         return cls(str(place), place.container, place.prefix, account, endpoint.rstrip("/"), key or None, _bare(sas), *client)
 
+    def signed(self, sas: str) -> AzureSettings:
+        """The same container, with this signature."""
+        return replace(self, sas=_bare(sas))
+
     @property
     def root(self) -> str:
         """What every key of the store begins with in the container."""
         return self.prefix + "/" if self.prefix else ""
+
+    def is_late(self) -> bool:
+        """Whether the signature, by what it says itself, has ended. Not all say it: one can go by a policy of the container's."""
+        told = dict(parse_qsl(self.sas or "")).get("se", "")
+        try:
+            end = datetime.fromisoformat(told)
+        except ValueError:
+            return False
+        return (end if end.tzinfo else end.replace(tzinfo=UTC)) <= datetime.now(UTC)
 
     def beyond_native(self) -> list[str]:
         """What only the other engine understands, as a user would say it."""

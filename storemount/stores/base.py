@@ -25,7 +25,7 @@ class Meta:
     """What is kept of a file beside its bytes (S12), as far as somebody has said it: None is not said.
 
     `mode` is the full st_mode, or permission bits alone where that is all that was said. `mtime_ns` in nanoseconds since the epoch.
-    `xattrs` are all of them, by their whole names.
+    `xattrs` are all of them, by their whole names. `target`: where a symbolic link points, when its bytes do not say it; never written.
     """
 
     mode: int | None = None
@@ -33,6 +33,7 @@ class Meta:
     gid: int | None = None
     mtime_ns: int | None = None
     xattrs: Mapping[bytes, bytes] | None = None
+    target: str | None = None
 
     def over(self, other: Meta) -> Meta:
         """What this says, and where it says nothing, what `other` says."""
@@ -52,7 +53,7 @@ class Artifact:
     the bytes (key, version, size) is what artifacts are compared by: a HEAD and a listing may round the time differently.
     `size` in bytes, `mtime_ns` (when the store got it) in nanoseconds since the epoch. `meta` is what it keeps beside the bytes; None
     where the answer that this came from does not carry that, as in the listings of S3. A symbolic link is an artifact whose mode says so
-    and whose bytes are its target.
+    and whose bytes are its target (or none, where the metadata says it).
     """
 
     key: str
@@ -68,6 +69,12 @@ class Artifact:
     @property
     def is_symlink(self) -> bool:
         return self.mode is not None and stat.S_ISLNK(self.mode)
+
+    @property
+    def told_target(self) -> bytes:
+        """Where a symbolic link without bytes points, as its metadata says; empty for everything else."""
+        told = self.meta.target if self.meta is not None and not self.size else None
+        return told.encode("utf-8", "surrogateescape") if told else b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """Credentials: the keys that a bucket is asked with, from wherever a user keeps them, and new ones before and after they expire.
 
-What it is: the one source of keys for both S3 engines. botocore knows the places (profiles, SSO, web identity, roles, `credential_process`,
-containers, instances, the environment); here they are asked when keys are needed, and a `file:PATH` reference is read.
+What it is: the one source of keys for both S3 engines, and of what stands in a file for Azure's. botocore knows the places (profiles, SSO,
+web identity, roles, `credential_process`, containers, instances, the environment); here they are asked when keys are needed, and a
+`file:PATH` reference is read.
 What it is not: a signer, or a client; who uses the keys, and tries again with new ones, is `renewing`.
 Invariants:
 - Nothing is asked on trio's loop: looking can wait for the network, so it is done in a thread that a deadline can leave behind.
@@ -16,7 +17,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import trio
 
@@ -49,22 +50,26 @@ class Keys:
     endpoint: str | None = None
 
 
+K = TypeVar("K")
+"""What requests are signed with: `Keys`, or the text of a signature."""
+
+
 @dataclass(frozen=True, slots=True)
-class Found:
+class Found(Generic[K]):
     """`due(seconds)`: whether they expire within so many seconds, as far as anybody knows."""
 
-    keys: Keys
+    keys: K = field(repr=False)
     due: Callable[[float], bool]
 
 
-Look = Callable[[], Found]
+Look = Callable[[], Found[K]]
 """Looks for keys; it may block for long. Raises a failure that may pass: Expired, or what kept it from asking."""
 
 
-def ambient(profile: str | None) -> Look:
+def ambient(profile: str | None) -> Look[Keys]:
     """Where AWS's own tools look, in their order; with a profile, only there."""
 
-    def look() -> Found:
+    def look() -> Found[Keys]:
         from storemount.stores.botocore_errors import translate
 
         try:
@@ -78,7 +83,7 @@ def ambient(profile: str | None) -> Look:
     return look
 
 
-def _ask_botocore(profile: str | None) -> Found:
+def _ask_botocore(profile: str | None) -> Found[Keys]:
     from botocore.configprovider import ConfiguredEndpointProvider
     from botocore.session import Session
 
@@ -92,14 +97,19 @@ def _ask_botocore(profile: str | None) -> Found:
     return Found(keys, getattr(found, "refresh_needed", _never))
 
 
-def by_reference(given: Mapping[str, str]) -> Look:
+def by_reference(given: Mapping[str, str]) -> Look[Keys]:
     """`given` has the attributes key, secret and perhaps token, each a value or `file:PATH`."""
 
-    def look() -> Found:
+    def look() -> Found[Keys]:
         values = {name: _read(name, value) for name, value in given.items()}
         return Found(Keys(values["key"], values["secret"], values.get("token")), _never)
 
     return look
+
+
+def from_file(name: str, value: str) -> Look[str]:
+    """What stands in the file that `value` (`file:PATH`) of the attribute `name` names."""
+    return lambda: Found(_read(name, value), _never)
 
 
 def _read(name: str, value: str) -> str:
@@ -118,18 +128,18 @@ def _never(_: float) -> bool:
     return False
 
 
-class Credentials:
+class Credentials(Generic[K]):
     """The keys of one store, kept until they are due. One trio thread uses it."""
 
-    def __init__(self, look: Look) -> None:
+    def __init__(self, look: Look[K]) -> None:
         self._look = look
-        self._found: Found | None = None
+        self._found: Found[K] | None = None
         self._failure: StoreMountError | None = None
         self._asked = self._in_vain = -PAUSE
         self._lock = trio.Lock()
         self._threads = trio.CapacityLimiter(LOOKS)
 
-    async def obtain(self) -> Keys:
+    async def obtain(self) -> K:
         """Keys to ask with now; only when they are due does this wait. Raises Expired, or what kept us from getting any."""
         found = self._found
         if found is not None and not self._due(found):
@@ -139,7 +149,7 @@ class Credentials:
                 await self._replace()
             return self._held().keys
 
-    async def renew(self, stale: Keys) -> bool:
+    async def renew(self, stale: K) -> bool:
         """Look again, as the store said that these have expired; whether there are others now. Raises as `obtain`."""
         async with self._lock:
             if self._held().keys == stale and trio.current_time() >= self._in_vain + AGAIN:
@@ -148,7 +158,7 @@ class Credentials:
                     self._in_vain = trio.current_time()
             return self._held().keys != stale
 
-    def _due(self, found: Found) -> bool:
+    def _due(self, found: Found[K]) -> bool:
         return found.due(0) or (found.due(SKEW) and trio.current_time() >= self._asked + PAUSE)
 
     async def _replace(self) -> None:
@@ -171,13 +181,13 @@ class Credentials:
         finally:
             self._asked = trio.current_time()
 
-    def _held(self) -> Found:
+    def _held(self) -> Found[K]:
         if self._found is None:
             raise Expired("no credentials have been found yet")
         return self._found
 
 
-def look_for(profile: str | None, given: Mapping[str, Any]) -> Look | None:
+def look_for(profile: str | None, given: Mapping[str, Any]) -> Look[Keys] | None:
     """How to find the keys of a store with these attributes; None when they stand there and nothing can ever replace them."""
     values = {name: str(value) for name, value in given.items() if value}
     if not values:

@@ -8,7 +8,7 @@ Invariant: past the deadline the caller gets TimedOut; whether the request was a
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 
 import trio
 
@@ -20,11 +20,16 @@ SLOWEST = MIB // 2
 """Bytes a second under which a transfer counts as hung."""
 
 
-class Deadlined:
-    """`store`, with `seconds` for each request and a second more for every `SLOWEST` bytes moved."""
+Watch = Callable[[str, str], contextlib.AbstractContextManager[object]]
+"""(verb, key) -> what is around the request while it runs."""
 
-    def __init__(self, store: ArtifactStore, seconds: float) -> None:
+
+class Deadlined:
+    """`store`, with `seconds` for each request and a second more for every `SLOWEST` bytes moved; `watch` looks on."""
+
+    def __init__(self, store: ArtifactStore, seconds: float, watch: Watch = lambda verb, key: contextlib.nullcontext()) -> None:
         self._store = store
+        self._watch = watch
         self._seconds = seconds
         self.uri = store.uri
 
@@ -37,7 +42,7 @@ class Deadlined:
     def _limit(self, what: str, moved: int = 0) -> Iterator[None]:
         seconds = self._seconds + moved / SLOWEST
         try:
-            with trio.fail_after(seconds):
+            with self._watch(*what.partition(" ")[::2]), trio.fail_after(seconds):
                 yield
         except trio.TooSlowError as error:
             raise TimedOut(f"{what}: no answer from {self.uri} within {seconds:.0f} s") from error

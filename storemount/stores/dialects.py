@@ -42,7 +42,9 @@ _MODES = ("mode", "permissions", "goog-reserved-posix-mode")
 _UIDS = ("uid", "owner", "goog-reserved-posix-uid")
 _GIDS = ("gid", "group", "goog-reserved-posix-gid")
 _TIMES = ("gcsfuse_mtime", "mtime", "goog-reserved-file-mtime")
-_LINKS = ("goog-reserved-file-is-symlink", "is_symlink", "gcsfuse_symlink_target")
+_LINKS = ("goog-reserved-file-is-symlink", "is_symlink")
+_TARGET = "gcsfuse_symlink_target"
+"""Says that it is a link, and in older versions of gcsfuse alone says whereto: the object is empty."""
 _XATTRS = ("xattr",)
 
 _SAID_AS: dict[str, tuple[str, ...]] = {"mode": _MODES, "uid": _UIDS, "gid": _GIDS, "mtime_ns": _TIMES, "xattrs": _XATTRS}
@@ -105,6 +107,7 @@ def read(told: Told) -> Meta:
         gid=_first(told, _GIDS, _number),
         mtime_ns=next((time for time in times if time is not None), None),
         xattrs=_first(told, _XATTRS, _attributes) or {},
+        target=told.get(_TARGET) or None,
     )
 
 
@@ -198,4 +201,4 @@ def _time(text: str) -> int | None:
 
 
 def _is_link(told: Told) -> bool:
-    return any(told.get(name, "").lower() == "true" for name in _LINKS[:2]) or bool(told.get(_LINKS[2]))
+    return any(told.get(name, "").lower() == "true" for name in _LINKS) or bool(told.get(_TARGET))

@@ -2,16 +2,17 @@
 
 What it is: google-auth's loading and refreshing, in a worker thread, for both engines. Refreshed in place, a few minutes before a token
 ends, so a mount outlives its tokens; every form that google-auth knows is taken (a service account's key, gcloud's login, workload
-identity, impersonation, the machine's own account), and an access token by itself, which cannot be refreshed.
+identity, impersonation, the machine's own account), and an access token by itself, which can be renewed only where it stands in a file.
 What it is not: a client of the storage.
-Invariants: google-auth is imported with the first request, not before. One refresh at a time. No message repeats a credential.
+Invariants: google-auth is imported with the first request, not before. One refresh at a time. After one in vain the place that the
+credentials come from is read again: somebody may have logged in meanwhile. No message repeats a credential.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import trio
@@ -41,8 +42,8 @@ class GcsCredentials:
     async def token(self, *, rejected: str = "") -> str:
         """A token that is good for some minutes; another one than `rejected`, which the server did not take. Empty when anonymous.
 
-        Raises Denied when there are no credentials, or they are refused; Expired when what was given was an access token, and is not
-        taken any more; Unreachable when the token server is."""
+        Raises Expired when there are no credentials, or they give no token (any more); Denied when they are of an unknown kind; Unreachable
+        when the token server is."""
         if self.anonymous:
             return ""
         if self._loaded is None or not self._loaded.valid or self._loaded.token == rejected:
@@ -56,19 +57,17 @@ class GcsCredentials:
         import requests
         from google.auth.transport.requests import Request
 
-        if self._given.startswith(ACCESS):
-            return self._bare()
-        credentials = self._loaded or self._load()
+        last, self._loaded = self._loaded, None
+        # A bare token cannot be refreshed: where it stands in a file, there may be another one by now.
+        credentials = self._load() if last is None or _is_bare(last) else last
+        if _is_bare(credentials):
+            if last is not None and credentials.token == last.token:
+                self._loaded = last
+                raise Expired("the access token has ended; write a new one to its file, or give credentials that can be renewed")
+            return credentials
         with requests.Session() as session:
             credentials.refresh(partial(Request(session), timeout=self._seconds))
         return credentials
-
-    def _bare(self) -> Any:
-        from google.oauth2 import credentials
-
-        if self._loaded is not None:
-            raise Expired("the access token has ended; mount the store again with a new one, or give credentials that can be renewed")
-        return credentials.Credentials(self._given)  # type: ignore[no-untyped-call]
 
     def _load(self) -> Any:
         import google.auth
@@ -79,10 +78,22 @@ class GcsCredentials:
         if self._given == MACHINE:
             return compute_engine.Credentials()  # type: ignore[no-untyped-call]
         text = self._given
-        if not text.startswith("{"):
-            with open(os.path.expanduser(text)) as file:
-                text = file.read()
-        return _of(json.loads(text))
+        if not text.startswith(("{", ACCESS)):
+            try:
+                text = Path(text).expanduser().read_text().strip()
+            except OSError as error:
+                raise Expired(f"credentials: cannot read {self._given}, which the attribute token names: {error.strerror}") from error
+        return _bare(text) if text.startswith(ACCESS) else _of(json.loads(text))
+
+
+def _bare(token: str) -> Any:
+    from google.oauth2 import credentials
+
+    return credentials.Credentials(token)  # type: ignore[no-untyped-call]
+
+
+def _is_bare(credentials: Any) -> bool:
+    return getattr(credentials, "refresh_token", "") is None and credentials.expiry is None
 
 
 def _of(told: dict[str, Any]) -> Any:

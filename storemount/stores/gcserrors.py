@@ -3,6 +3,7 @@
 What it is: the reading of an HTTP status with its JSON error document, and of the exceptions of aiohttp and google-auth.
 What it is not: the reading of OpenDAL's exceptions (`native_errors`, which asks `gcs_error` for what is particular to this service).
 Invariants: a 404 is NotFound only when it cannot be about the bucket (S3); what is not recognised is `Unavailable` or goes by its status.
+A token that is not taken (401), and credentials that give none, are Expired: a login mends them. What they may not do (403) is Denied.
 The document is described at https://cloud.google.com/storage/docs/json_api/v1/status-codes.
 """
 
@@ -12,9 +13,11 @@ import json
 from contextlib import AbstractContextManager
 
 from storemount.errors import (
+    RENEW,
     Changed,
     Corrupt,
     Denied,
+    Expired,
     Invalid,
     InvalidName,
     MissingStore,
@@ -29,7 +32,7 @@ from storemount.errors import (
 from storemount.stores.translation import translated
 
 _STATUSES: dict[int, type[StoreMountError]] = {
-    401: Denied,
+    401: Expired,
     403: Denied,
     404: NotFound,
     408: TimedOut,
@@ -51,7 +54,8 @@ def gcs_error(what: str, reason: str, status: int) -> StoreMountError:
         return MissingStore(said)
     if status == 403 and any(word in reason for word in _TOO_OFTEN):
         return Unavailable(said)
-    return _STATUSES.get(status, Unavailable if status >= 500 else Invalid)(said)
+    kind = _STATUSES.get(status, Unavailable if status >= 500 else Invalid)
+    return kind(f"{what}: {RENEW} ({reason or status})" if kind is Expired else said)
 
 
 def answered(what: str, status: int, body: bytes) -> StoreMountError:
@@ -73,7 +77,7 @@ def translate(error: Exception, what: str) -> StoreMountError:
     kinds: list[tuple[tuple[type[BaseException], ...], type[StoreMountError]]] = [
         ((UnicodeError,), InvalidName),
         ((auth.TransportError,), Unreachable),
-        ((auth.GoogleAuthError,), Denied),
+        ((auth.GoogleAuthError,), Expired),
         ((aiohttp.ServerTimeoutError, TimeoutError), TimedOut),
         ((aiohttp.ClientConnectorError,), Unreachable),
         ((aiohttp.ClientPayloadError, aiohttp.http_exceptions.HttpProcessingError, ValueError), Corrupt),

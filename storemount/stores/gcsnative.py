@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import opendal
 
-from storemount.errors import Corrupt, StoreMountError
+from storemount.errors import Corrupt, Expired, StoreMountError
 from storemount.stores.base import Artifact, ArtifactStore, Meta
 from storemount.stores.budget import ByteBudget
 from storemount.stores.dialects import gcs_written
@@ -30,16 +30,9 @@ if TYPE_CHECKING:
     from opendal.types import Metadata
 
 
-def _failure(what: str, told: str, status: int) -> StoreMountError:
-    """The failure for an error document as OpenDAL prints it."""
-    message = re.match(r'message: "([^"]*)"', told)
-    return gcs_error(what, " ".join([message[1] if message else "", *re.findall(r'reason: "(\w+)"', told)]).strip(), status)
-
-
 class GcsService:
     """A `Service`: one bucket, or a prefix of it. `deadline` in seconds bounds the fetching of a token, too."""
 
-    answers = Answers(re.compile(r"GcsError { code: \d+, (message: .*?\]) }"), "ListObjects", _failure)
     lists = True
     marks = True
     stubs = False
@@ -52,7 +45,16 @@ class GcsService:
         self.traits = settings.traits("native")
         self._settings = settings
         self._credentials = GcsCredentials(settings.token, seconds=deadline * 0.3)
-        self._token = ""
+        self._token = self._rejected = ""
+        self.answers = Answers(re.compile(r"GcsError { code: \d+, (message: .*?\]) }"), "ListObjects", self._failure)
+
+    def _failure(self, what: str, told: str, status: int) -> StoreMountError:
+        """The failure for an error document as OpenDAL prints it. A token that is not taken is replaced before the next request."""
+        message = re.match(r'message: "([^"]*)"', told)
+        failure = gcs_error(what, " ".join([message[1] if message else "", *re.findall(r'reason: "(\w+)"', told)]).strip(), status)
+        if isinstance(failure, Expired):
+            self._rejected = self._token
+        return failure
 
     def operator(self) -> opendal.Operator:
         options = {"bucket": self._settings.bucket, "root": "/" + self._settings.prefix, "endpoint": self._settings.endpoint}
@@ -60,7 +62,7 @@ class GcsService:
         return opendal.Operator("gcs", **options, **({"token": self._token} if self._token else {"allow_anonymous": "true"}))
 
     async def renewed(self) -> opendal.Operator | None:
-        token = await self._credentials.token()
+        token = await self._credentials.token(rejected=self._rejected)
         if token == self._token:
             return None
         self._token = token

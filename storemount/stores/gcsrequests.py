@@ -19,7 +19,7 @@ from urllib.parse import urlencode
 
 import trio
 
-from storemount.errors import Corrupt, StoreMountError, TimedOut
+from storemount.errors import Corrupt, Expired, StoreMountError, TimedOut
 from storemount.stores.bridge import AsyncioThread
 from storemount.stores.gcscredentials import GcsCredentials
 from storemount.stores.gcserrors import answered, named
@@ -92,7 +92,7 @@ class GcsRequests:
                     try:
                         return await self._attempt(what, method, whole, headers or {}, data, moving, welcome)
                     except StoreMountError as error:
-                        if not error.transient or isinstance(error, TimedOut):
+                        if not error.transient or isinstance(error, (TimedOut, Expired)):
                             raise
                         log.debug("%s: attempt %d failed: %s", what, attempt, error)
                     await trio.sleep(self._deadline / 100 * attempt)

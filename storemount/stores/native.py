@@ -38,6 +38,7 @@ from storemount.stores.native_errors import named
 from storemount.stores.native_service import Service
 from storemount.stores.parallel import for_each, resolve
 from storemount.stores.parts import CONCURRENT, SINGLE_PUT, UPLOAD_BYTES, in_memory, part_size, patience, ranges, read_part
+from storemount.stores.unfinished import Unfinished, Upload
 
 if TYPE_CHECKING:
     from opendal.types import Entry
@@ -56,13 +57,14 @@ LINGER = 0.1
 
 class NativeStore(FlatStore):
     """The root of `service`. `deadline` in seconds bounds every request, its retries included (S14). Raises Invalid for settings that
-    OpenDAL refuses."""
+    OpenDAL refuses. `unfinished` is shared with `service.other`, which goes on with uploads that ended with their keys."""
 
-    def __init__(self, service: Service, *, deadline: float) -> None:
+    def __init__(self, service: Service, *, deadline: float, unfinished: Unfinished | None = None) -> None:
         self.uri = service.uri
         self.traits = service.traits
         self._service = service
         self._deadline = deadline
+        self._unfinished = unfinished or Unfinished(keeps=False)
         self._use(service.operator())
         self._asyncio = AsyncioThread("native-listings")
         self._uploads = ByteBudget(UPLOAD_BYTES)
@@ -179,7 +181,7 @@ class NativeStore(FlatStore):
         directory = key.endswith("/")
         said = self._service.metadata(source.meta)
         foreign = (directory and (bool(said) or not self._service.marks)) or (source.size > SINGLE_PUT and not self._service.parts)
-        if over is not None or absent or foreign or not self._service.verbatim(key):
+        if over is not None or absent or foreign or self._unfinished.has(key) or not self._service.verbatim(key):
             return await self._other.write(key, source, over=over, absent=absent)
         await self._renew()
         try:
@@ -214,8 +216,9 @@ class NativeStore(FlatStore):
     async def _upload(self, key: str, source: Source) -> None:
         try:
             await self._finish(partial(self._send_parts, key, source))
-        except BaseException:
-            await self._clear(key)
+        except BaseException as error:
+            if not self._unfinished.leave(error, key, source, Upload()):
+                await self._clear(key)
             raise
 
     async def _clear(self, key: str) -> None:
@@ -259,7 +262,11 @@ class NativeStore(FlatStore):
     async def delete(self, keys: Sequence[str]) -> None:
         single = [key for key in keys if self._deletes(key)] if len(keys) <= self._service.single_deletes else []
         await self._renew()
-        await for_each(single, DELETES, self._delete_one)
+        await for_each([key for key in single if not key.endswith("/")], DELETES, self._delete_one)
+        # Some servers (versitygw) keep a directory's marker as long as there is something below it: the deepest go first.
+        markers = [key for key in single if key.endswith("/")]
+        for depth in sorted({key.count("/") for key in markers}, reverse=True):
+            await for_each([key for key in markers if key.count("/") == depth], DELETES, self._delete_one)
         if rest := keys if not single else [key for key in keys if not self._deletes(key)]:
             await self._other.delete(rest)
 

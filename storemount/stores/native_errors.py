@@ -75,7 +75,9 @@ def translate(error: Exception, what: str, answers: Answers) -> StoreMountError:
     if code := answers.code.search(text):
         return _failure(what, code[1], text, answers)
     # A file object raises OSErrors that begin with the kind; an operator raises a type of that name.
-    if kind := _KINDS.get(type(error).__name__) or _KINDS.get(text.partition(" ")[0]):
+    kind = _KINDS.get(type(error).__name__) or _KINDS.get(text.partition(" ")[0])
+    # An answer without a body, refused: the service may know more of why.
+    if kind is not None and not (kind is Denied and _status(text)):
         return kind(f"{what}: {_first_line(text)}")
     if _status(text):
         return _failure(what, "", text, answers)

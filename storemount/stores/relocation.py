@@ -8,7 +8,7 @@ Each step can be done again: what a copy has made already is not copied twice.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -65,10 +65,13 @@ class Relocation:
             if not doubtful:
                 raise
 
-    async def copies(self, prefix: str, to: str, known: Iterable[Artifact], *, doubtful: bool) -> Pairs:
+    async def copies(
+        self, prefix: str, to: str, known: Iterable[Artifact], *, doubtful: bool, uncleared: Callable[[], None] = lambda: None
+    ) -> Pairs:
         """Have everything below `prefix` below `to` too, in parallel. Raises what a listing or a copy raises; what was copied stays.
 
-        `known`: what the caller speaks of below `prefix`; an earlier attempt may have cleared that away already."""
+        `known`: what the caller speaks of below `prefix`; an earlier attempt may have cleared that away already. `uncleared` is called when
+        it turns out that none has: something is there that has no copy yet."""
         pairs: Pairs = {}
         await self._store.write(to, EMPTY)
         there = await self._there(to) if doubtful else {}
@@ -76,6 +79,8 @@ class Relocation:
         async def copy(old: Artifact) -> None:
             key = to + old.key[len(prefix) :]
             made = there.get(key)
+            if made is None:
+                uncleared()
             try:
                 pairs[old] = made if made is not None and _alike(made, old) and not key.endswith("/") else await self._copy(old, key)
             except (NotFound, Changed) as error:

@@ -9,37 +9,44 @@ first was refused: what expired keys sign changes nothing.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import trio
 
-from storemount.errors import Expired
+from storemount.errors import Expired, StoreMountError
 from storemount.stores.base import Artifact, ArtifactStore, Child, Meta, Source
-from storemount.stores.credentials import Credentials, Keys
+from storemount.stores.credentials import Credentials, K
 from storemount.stores.flat import FlatStore
+from storemount.stores.unfinished import Unfinished
 
 R = TypeVar("R")
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(slots=True, eq=False)
-class _Signed:
+class _Signed(Generic[K]):
     """A store with the keys that it was made with; `calls` are in flight."""
 
     store: ArtifactStore
-    keys: Keys | None
+    keys: K | None
     calls: int = 0
 
 
-class Renewing(FlatStore):
+class Renewing(FlatStore, Generic[K]):
     """`make` gives the store for keys (None: for nothing but its traits; it connects with its first request). Raises what `make` does."""
 
-    def __init__(self, make: Callable[[Keys | None], ArtifactStore], credentials: Credentials) -> None:
+    def __init__(
+        self, make: Callable[[K | None], ArtifactStore], credentials: Credentials[K], unfinished: Unfinished | None = None
+    ) -> None:
         self._make = make
         self._credentials = credentials
-        self._now = _Signed(make(None), None)
+        self._unfinished = unfinished or Unfinished(keeps=False)
+        self._now: _Signed[K] = _Signed(make(None), None)
         self.uri = self._now.store.uri
         self.traits = self._now.store.traits
 
@@ -86,6 +93,12 @@ class Renewing(FlatStore):
         await self._signed(lambda store: store.delete(keys))
 
     async def aclose(self) -> None:
+        """What was left for other keys, and nobody came back for, is cleared away."""
+        for key in self._unfinished:
+            try:
+                await self.sweep(key)
+            except StoreMountError as error:
+                log.warning("an unfinished upload of %s is left in the store: %s", key, error)
         await self._now.store.aclose()
 
     async def _signed(self, verb: Callable[[ArtifactStore], Awaitable[R]]) -> R:
@@ -98,11 +111,11 @@ class Renewing(FlatStore):
         async with self._in_flight() as signed:
             return await verb(signed.store)
 
-    async def _has_new(self, stale: Keys | None) -> bool:
+    async def _has_new(self, stale: K | None) -> bool:
         return stale is None or await self._credentials.renew(stale)
 
     @asynccontextmanager
-    async def _in_flight(self) -> AsyncIterator[_Signed]:
+    async def _in_flight(self) -> AsyncIterator[_Signed[K]]:
         """The store with the keys of now, which stays open meanwhile."""
         keys = await self._credentials.obtain()
         before = self._now
@@ -117,7 +130,7 @@ class Renewing(FlatStore):
             signed.calls -= 1
             await self._close_unused(signed)
 
-    async def _close_unused(self, signed: _Signed) -> None:
+    async def _close_unused(self, signed: _Signed[K]) -> None:
         """A store that was replaced is closed when it is replaced, or by the last call in it."""
         if signed is not self._now and not signed.calls:
             with trio.CancelScope(shield=True):

@@ -4,14 +4,15 @@ What it is: the fsspec engine of the s3 flavor, and the single calls that the na
 What it is not: s3fs's file system interface, which hides markers, caches listings and cannot pin a version; its session and its way
 to configure credentials are what is used.
 Invariants: s3fs is imported and a connection made with the first request, not before. Every key is sent as it is. A multipart upload that
-this store began is completed or aborted before `write` or `copy` ends. A condition (S9) goes along with the request that publishes, and
-the store is asked for what it holds before: some servers take a condition and ignore it, on the completion of an upload or everywhere.
+this store began is completed or aborted before `write` or `copy` ends, or left to `unfinished`. A condition (S9) goes with the request that
+publishes, and the store is asked for what it holds before: some servers take one and ignore it, when an upload ends or always.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -24,6 +25,7 @@ from storemount.errors import (
     Changed,
     Corrupt,
     Denied,
+    Invalid,
     InvalidName,
     MissingStore,
     NoSpace,
@@ -32,7 +34,7 @@ from storemount.errors import (
     TimedOut,
     Unsupported,
 )
-from storemount.stores.base import Artifact, Child, Meta, Source
+from storemount.stores.base import EMPTY, Artifact, Child, Meta, Source
 from storemount.stores.botocore_errors import named
 from storemount.stores.bridge import AsyncioThread
 from storemount.stores.budget import ByteBudget
@@ -44,7 +46,8 @@ from storemount.stores.parallel import for_each, resolve
 from storemount.stores.parts import CONCURRENT, SINGLE_PUT, UPLOAD_BYTES, in_memory, part_size, patience, ranges, read_part
 from storemount.stores.s3answers import conditions, kept_headers, rows, server_time, tag
 from storemount.stores.s3errors import NoSuchUpload
-from storemount.stores.s3settings import S3Settings
+from storemount.stores.s3settings import S3Settings, client_config
+from storemount.stores.unfinished import Unfinished, Upload, found_in
 
 log = logging.getLogger(__name__)
 
@@ -59,13 +62,16 @@ PartCall = Callable[[str, int, int, int], Awaitable[str]]
 class S3Store(FlatStore):
     """One bucket, or a prefix of it. `deadline` in seconds bounds every request, its retries included (S14). `uploads` may be shared."""
 
-    def __init__(self, settings: S3Settings, *, deadline: float, uploads: ByteBudget | None = None) -> None:
+    def __init__(
+        self, settings: S3Settings, *, deadline: float, uploads: ByteBudget | None = None, unfinished: Unfinished | None = None
+    ) -> None:
         self.uri = settings.uri
         self.traits = settings.traits("fsspec")
         self._settings = settings
         self._deadline = deadline
         self._asyncio = AsyncioThread("s3-requests")
         self._uploads = uploads or ByteBudget(UPLOAD_BYTES)
+        self._unfinished = unfinished or Unfinished(keeps=False)
         self._quoted_tags = True
         self._session: Any = None
 
@@ -145,7 +151,20 @@ class S3Store(FlatStore):
             asked: dict[str, Any] = {"Key": self._full(key), "UploadId": upload, "PartNumber": number, "Body": data}
             return str((await self._call(key, "upload_part", sending=part * CONCURRENT, **asked))["ETag"])
 
-        return await self._upload(key, {"Metadata": s3_written(source.meta)}, source.size, part, send, condition)
+        begun = await self._left_of(key, source, part) or Upload(await self._begin(key, {"Metadata": s3_written(source.meta)}))
+        return await self._upload(key, begun, source.size, part, send, condition, source)
+
+    async def _left_of(self, key: str, source: Source, part: int) -> Upload | None:
+        """The upload that ended with the keys before these; what else was left of this key is cleared away."""
+        if not self._unfinished.has(key):
+            return None
+        left = self._unfinished.of(key, source)
+        if left is not None and not left.id:
+            left = await found_in(self._call, key, self._full(key), source, part)
+        if left is None:
+            await self.sweep(key)
+        self._unfinished.forget(key)
+        return left
 
     async def _put(self, key: str, source: Source, condition: Condition) -> Artifact:
         data = await trio.to_thread.run_sync(read_part, source, 0, source.size)
@@ -192,7 +211,13 @@ class S3Store(FlatStore):
             told = await self._pinned(artifact, "head_object", Key=self._full(artifact.key), IfMatch=artifact.version)
             headers = {**kept_headers(told, self._settings.s3_additional_kwargs), "Metadata": told.get("Metadata", {})}
             return await self._copy_in_parts(artifact, key, {**headers, **await self._tags(artifact)})
-        told = await self._pinned(artifact, "copy_object", Key=self._full(key), **self._origin(artifact))
+        try:
+            told = await self._pinned(artifact, "copy_object", Key=self._full(key), **self._origin(artifact))
+        except Invalid:
+            if artifact.size or not (key.endswith("/") and artifact.key.endswith("/")):
+                raise
+            # Some servers (versitygw) copy no markers.
+            return await self.write(key, replace(EMPTY, meta=(await self._head(artifact.key)).meta or EMPTY.meta))
         made = told["CopyObjectResult"]
         # Some servers copy without looking at the condition. An equal ETag shows that the right version was copied; another one
         # can also come of the origin having had parts, so the origin is asked.
@@ -209,7 +234,7 @@ class S3Store(FlatStore):
             made = await self._pinned(artifact, "upload_part_copy", **asked, **self._origin(artifact))
             return str(made["CopyPartResult"]["ETag"])
 
-        return await self._upload(key, headers, artifact.size, part, send)
+        return await self._upload(key, Upload(await self._begin(key, headers)), artifact.size, part, send)
 
     async def annotate(self, artifact: Artifact, meta: Meta) -> Artifact:
         """A copy onto itself, with other metadata and everything else as it was. On AWS the ACL of a single object is not kept by that."""
@@ -259,25 +284,24 @@ class S3Store(FlatStore):
             raise Changed(artifact.key) from error
 
     async def _upload(
-        self, key: str, headers: dict[str, Any], size: int, part: int, send: PartCall, condition: Condition = ALWAYS
+        self, key: str, begun: Upload, size: int, part: int, send: PartCall, condition: Condition = ALWAYS, source: Source | None = None
     ) -> Artifact:
-        """An object made of parts that `send` sends, several at once. Failed or cancelled, the upload is aborted."""
-        full = self._full(key)
-        begun = await self._begin(key, full, headers)
-        tags: dict[int, str] = {}
+        """An object made of parts that `send` sends, several at once. Failed or cancelled, the upload is aborted, but where other keys may
+        go on with it."""
 
         async def one(piece: tuple[int, int, int]) -> None:
-            tags[piece[0]] = await send(begun, *piece)
+            begun.tags[piece[0]] = await send(begun.id, *piece)
 
         try:
-            await for_each(ranges(size, part), CONCURRENT, one)
-            parts = [{"PartNumber": number, "ETag": tags[number]} for number in sorted(tags)]
-            asked: dict[str, Any] = {"Key": full, "UploadId": begun, "MultipartUpload": {"Parts": parts}}
+            await for_each((piece for piece in ranges(size, part) if piece[0] not in begun.tags), CONCURRENT, one)
+            parts = [{"PartNumber": number, "ETag": begun.tags[number]} for number in sorted(begun.tags)]
+            asked: dict[str, Any] = {"Key": self._full(key), "UploadId": begun.id, "MultipartUpload": {"Parts": parts}}
             await self._confirm(key, condition)
             # Once asked for, completion is waited for: cancelled half-way, nobody could say whether the object is there.
             told = await self._conditionally(condition, key, partial(self._call, key, "complete_multipart_upload", shield=True, **asked))
-        except BaseException:
-            await self._give_up(key, begun)
+        except BaseException as error:
+            if not self._unfinished.leave(error, key, source, begun):
+                await self._give_up(key, begun.id)
             raise
         return await self._completed(key, size, told)
 
@@ -293,9 +317,9 @@ class S3Store(FlatStore):
         # Another's version is not taken for ours; some servers (Ceph) do not say which is.
         return held if made is None or held.version == made.version else made
 
-    async def _begin(self, key: str, full: str, headers: dict[str, Any]) -> str:
+    async def _begin(self, key: str, headers: dict[str, Any]) -> str:
         # Shielded: the id of an upload that was begun must be known, or it could not be aborted.
-        begun = await self._call(key, "create_multipart_upload", shield=True, Key=full, **headers)
+        begun = await self._call(key, "create_multipart_upload", shield=True, Key=self._full(key), **headers)
         return str(begun["UploadId"])
 
     async def _give_up(self, key: str, upload: str) -> None:
@@ -307,10 +331,8 @@ class S3Store(FlatStore):
                 log.warning("an unfinished upload of %s is left in the store: %s", key, error)
 
     async def _abort(self, key: str, upload: str) -> None:
-        try:
+        with suppress(NotFound, NoSuchUpload):
             await self._call(key, "abort_multipart_upload", Key=self._full(key), UploadId=upload)
-        except (NotFound, NoSuchUpload):
-            return
 
     async def sweep(self, key: str) -> None:
         full = self._full(key)
@@ -334,17 +356,17 @@ class S3Store(FlatStore):
             await self._delete_many(bulk[start : start + BULK])
 
     async def _delete_one(self, key: str) -> None:
-        try:
+        with suppress(NotFound):
             await self._call(key, "delete_object", Key=self._full(key))
-        except NotFound:
-            return
 
     async def _delete_many(self, keys: Sequence[str]) -> None:
         names = [{"Key": self._full(key)} for key in keys]
         told = await self._call(keys[0], "delete_objects", Delete={"Objects": names, "Quiet": True})
         refused = [self._relative(failure["Key"]) for failure in told.get("Errors", ()) if failure.get("Code") != "NoSuchKey"]
-        # Asked one by one, each gives its own failure, or succeeds after a passing one.
-        await for_each(refused, CONCURRENT, self._delete_one)
+        # Asked one by one, each gives its own failure, or succeeds after a passing one; deepest first, as some servers (versitygw) keep a
+        # directory's marker as long as there is something below it.
+        for key in sorted(refused, reverse=True):
+            await self._delete_one(key)
 
     async def aclose(self) -> None:
         with trio.CancelScope(shield=True):
@@ -387,15 +409,7 @@ class S3Store(FlatStore):
         if self._session is None:
             import s3fs
 
-            config: dict[str, Any] = {
-                "connect_timeout": self._deadline * 0.3,
-                "read_timeout": self._deadline * 0.3,
-                "max_pool_connections": 64,
-            }
-            config |= {"retries": {"mode": "standard", "total_max_attempts": 3}}
-            # Other servers than AWS often refuse the newer checksum headers.
-            config |= {"request_checksum_calculation": "when_required", "response_checksum_validation": "when_required"}
-            options = self._settings.s3fs(config)
+            options = self._settings.s3fs(client_config(self._deadline))
             self._session = s3fs.S3FileSystem(asynchronous=True, skip_instance_cache=True, use_listings_cache=False, **options)
             self._session.retries = 1  # botocore has retried already
         return self._session

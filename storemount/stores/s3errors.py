@@ -8,15 +8,18 @@ Invariants: only NoSuchKey, or a 404 that cannot be about the bucket, is NotFoun
 from __future__ import annotations
 
 from storemount.errors import (
+    RENEW,
     Changed,
     Corrupt,
     Denied,
     Expired,
     Invalid,
     InvalidName,
+    IsADirectory,
     MissingStore,
     NameTooLong,
     NoSpace,
+    NotADirectory,
     NotFound,
     StoreMountError,
     TimedOut,
@@ -54,6 +57,11 @@ _CODES: dict[str, type[StoreMountError]] = {
     "SlowDown": Unavailable,
     "RequestTimeout": TimedOut,
     "NoSuchUpload": NoSuchUpload,
+    # Of servers that keep objects as files (versitygw; MinIO): keys are paths there.
+    "ObjectParentIsFile": NotADirectory,
+    "ExistingObjectIsDirectory": IsADirectory,
+    "XMinioParentIsObject": NotADirectory,
+    "XMinioObjectExistsAsDirectory": IsADirectory,
 }
 _STATUSES: dict[int, type[StoreMountError]] = {
     401: Denied,
@@ -66,7 +74,6 @@ _STATUSES: dict[int, type[StoreMountError]] = {
 }
 _STATUSES |= {507: NoSpace}
 _ELSEWHERE = {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "301", "307"}
-_REMEDY = "the credentials have expired; renew them where this store takes them from, or mount it again with new ones"
 
 
 def s3_error(what: str, code: str, status: int, region: str = "") -> StoreMountError:
@@ -76,4 +83,4 @@ def s3_error(what: str, code: str, status: int, region: str = "") -> StoreMountE
         where = f"in the region {region}; set the attribute region={region}" if region else "in another region; set the attribute region"
         return Invalid(f"{what}: the bucket is {where} ({code or status})")
     kind = _CODES.get(code) or _STATUSES.get(status) or (Unavailable if status >= 500 else Invalid)
-    return kind(f"{what}: {_REMEDY} ({code})" if kind is Expired else f"{what}: {code or status}")
+    return kind(f"{what}: {RENEW} ({code})" if kind is Expired else f"{what}: {code or status}")

@@ -21,6 +21,7 @@ from storemount.stores.native_service import by_etag, untouched
 from storemount.stores.s3 import S3Store
 from storemount.stores.s3errors import s3_error
 from storemount.stores.s3settings import S3Settings
+from storemount.stores.unfinished import Unfinished
 
 if TYPE_CHECKING:
     from opendal.types import Metadata
@@ -37,10 +38,11 @@ class S3Service:
     parts = True
     single_deletes = 50
 
-    def __init__(self, settings: S3Settings) -> None:
+    def __init__(self, settings: S3Settings, unfinished: Unfinished | None = None) -> None:
         self.uri = settings.uri
         self.traits = settings.traits("native")
         self._settings = settings
+        self._unfinished = unfinished
 
     def operator(self) -> opendal.Operator:
         options = self._settings.native()
@@ -59,7 +61,7 @@ class S3Service:
         return s3_written(meta)
 
     def other(self, *, deadline: float, uploads: ByteBudget) -> ArtifactStore:
-        return S3Store(self._settings, deadline=deadline, uploads=uploads)
+        return S3Store(self._settings, deadline=deadline, uploads=uploads, unfinished=self._unfinished)
 
     def verbatim(self, key: str) -> bool:
         return untouched(key)

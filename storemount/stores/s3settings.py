@@ -136,3 +136,11 @@ class S3Settings:
             "s3_additional_kwargs": dict(self.s3_additional_kwargs),
         }
         return {name: value for name, value in (credentials | options).items() if value}
+
+
+def client_config(deadline: float) -> dict[str, Any]:
+    """How botocore's client waits and tries, with so many seconds for a request."""
+    config: dict[str, Any] = {"connect_timeout": deadline * 0.3, "read_timeout": deadline * 0.3, "max_pool_connections": 64}
+    config |= {"retries": {"mode": "standard", "total_max_attempts": 3}}
+    # Other servers than AWS often refuse the newer checksum headers.
+    return config | {"request_checksum_calculation": "when_required", "response_checksum_validation": "when_required"}

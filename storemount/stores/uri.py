@@ -7,10 +7,18 @@ Invariants: nothing that these functions give back contains a password.
 
 from __future__ import annotations
 
+import os
 import re
+from urllib.parse import quote
 
 FILE = "file://"
 """The scheme of this machine's own files."""
+
+
+def uri_below(root: str, key: str) -> str:
+    """What names `key`, relative to `root` ("": the root itself), to any other tool. In the URI of a folder it is percent-encoded."""
+    lead = root if root.endswith("/") else root + "/"
+    return lead + (quote(os.fsencode(key)) if root.startswith(FILE) else key) if key else root
 
 
 def scheme_of(uri: str) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import trio
 
-from storemount.nodes import Node
+from storemount.names.nodes import Node
 from storemount.stores.base import Artifact
 from storemount.writeback.staging import Layer, StagedFile
 

@@ -17,9 +17,10 @@ from typing import Protocol
 import trio
 
 from storemount.errors import may_pass
-from storemount.nodes import Node
+from storemount.names.nodes import Node
 from storemount.stores.base import Artifact
 from storemount.writeback.change import Change, Kind, State
+from storemount.writeback.discard import Discard, Pages
 from storemount.writeback.order import Order, above
 from storemount.writeback.staging import StagedFile
 
@@ -27,15 +28,8 @@ LATEST = 5.0
 """Seconds after which a put starts though its file is closed again and again."""
 
 
-class Book(Protocol):
-    """Where changes are written down. `written` and `safe` count: what was said until `written` was n survives a power cut once `safe` is n
-    or more."""
-
-    @property
-    def written(self) -> int: ...
-
-    @property
-    def safe(self) -> int: ...
+class Book(Pages, Protocol):
+    """Where changes are written down."""
 
     def write(self, change: Change) -> None: ...
 
@@ -57,8 +51,7 @@ class Journal:
         self._puts: dict[Node, Change] = {}
         self._of: dict[Node, list[Change]] = {}
         self._moves: dict[int, Change] = {}
-        self._released: list[StagedFile] = []
-        self._spoken_of: list[tuple[int, StagedFile]] = []
+        self._discard = Discard(book)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -69,18 +62,12 @@ class Journal:
     def commit(self) -> bool:
         """What was changed until now survives the daemon's death; whether there was something. Raises OSError (ENOSPC)."""
         written = self._book.commit()
-        self._spoken_of += [(self._book.written, file) for file in self._released]
-        self._released.clear()
-        self.tidy()
+        self._discard.committed()
         return written
 
     def tidy(self) -> None:
         """Drop the files that nothing on the disk speaks of any more, not even after a power cut."""
-        waiting = [(written, file) for written, file in self._spoken_of if written > self._book.safe]
-        gone = [file for written, file in self._spoken_of if written <= self._book.safe]
-        self._spoken_of = waiting
-        for file in gone:
-            file.drop()
+        self._discard.tidy()
 
     def add(
         self,
@@ -139,11 +126,11 @@ class Journal:
 
     def release(self, files: Iterable[StagedFile]) -> None:
         """Drop these once the next commit, which is the first not to speak of them, survives a power cut."""
-        self._released += files
+        self._discard.add(files)
 
     def _drop_safe(self, change: Change) -> None:
         if change.safe is not None:
-            self._released.append(change.safe[0])
+            self._discard.add([change.safe[0]])
             change.safe = None
 
     def _forget_shelved(self, change: Change) -> None:
@@ -161,7 +148,7 @@ class Journal:
 
     def _release(self, change: Change) -> None:
         if change.staged is not None:
-            self._released.append(change.staged)
+            self._discard.add([change.staged])
             change.staged = None
 
     def follow(self, changes: Iterable[Change], pairs: Mapping[Artifact, Artifact]) -> None:
@@ -202,7 +189,13 @@ class Journal:
         kinds = (Kind.MOVE,) if node.folder is not None else (Kind.MOVE, Kind.ANNOTATE)
         rows = [row for row in self.of(node) if row.kind in kinds]
         rows += self.moves_above(node.path) if node.attached else []
-        return [row for row in rows if not row.moved and (row.doubtful or row.state is State.RUNNING)]
+        return [row for row in rows if not row.moved and row.uncertain]
+
+    def unmoved(self, change: Change) -> None:
+        """This doubtful move of a directory has cleared nothing: all of it is under its old keys."""
+        if change.doubtful:
+            change.doubtful = False
+            self._turn(change)
 
     async def attempted(self, rows: Sequence[Change], patience: float) -> None:
         """Until the next attempt at each of these rows has ended, well or not; for so many seconds at most."""
@@ -292,17 +285,21 @@ class Journal:
     def _wait_again(self, change: Change, delay: float) -> None:
         change.state = State.WAITING
         change.due = trio.current_time() + delay
-        if change.kind is Kind.PUT:
-            self._puts[change.node] = change
+        self._takes_closes(change)
         self._turn(change)
         self._order.queue(change)
+
+    def _takes_closes(self, change: Change) -> None:
+        """Later closes fold into this put again, unless there is a newer one."""
+        newer = self._puts.get(change.node)
+        if change.kind is Kind.PUT and (newer is None or newer.id < change.id):
+            self._puts[change.node] = change
 
     def refuse(self, change: Change, error: Exception) -> None:
         """The store will not have it; it stays, and somebody may try it again."""
         change.error, change.state = error, State.REFUSED
         change.tries += 1
-        if change.kind is Kind.PUT:
-            self._puts[change.node] = change
+        self._takes_closes(change)
         self._book.write(change)
         self._turn(change)
 

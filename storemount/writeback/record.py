@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from storemount.nodes import Attributes
+from storemount.names.nodes import Attributes
 from storemount.stores.base import Artifact
 from storemount.stores.metadata import meta_in, meta_out, xattrs_in, xattrs_out
 from storemount.writeback.change import Change, Kind, State

@@ -53,7 +53,8 @@ class Worker:
     """Applies rows that `secure` has let pass, with `appliers`, removals with `remove`, in a nursery of its own, until cancelled.
 
     `may_start` is asked in the step in which a put starts; when it says no, somebody will say when (`Journal.again`). `failed` is told of
-    every row that has to be tried again, by itself or by somebody's `retry`.
+    every row that has to be tried again, by itself or by somebody's `retry`. `retries` counts the attempts that failed and are to be
+    repeated by itself, `refusals` those that are not. finished, sent: how many rows have ended in the store, and the bytes of their files.
     """
 
     def __init__(
@@ -74,7 +75,18 @@ class Worker:
         self._remove = remove
         self._may_start = may_start
         self._on_failure = failed
+        self._uploads = uploads
+        self.retries = 0
+        self.refusals = 0
         self._room = {True: uploads, False: NAMESPACE}
+        self.finished = 0
+        self.sent = 0
+
+    def allow(self, uploads: int) -> None:
+        """From now on so many puts at once; what is in flight beyond that comes to its end."""
+        self._room[True] += uploads - self._uploads
+        self._uploads = uploads
+        self._bell.ring()
 
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
@@ -86,7 +98,7 @@ class Worker:
         """Start what may start; when to look again."""
         next_due = float("inf")
         for puts in (True, False):
-            while self._room[puts]:
+            while self._room[puts] > 0:
                 change = self._journal.next(puts=puts)
                 if isinstance(change, float):
                     next_due = min(next_due, change)
@@ -161,6 +173,8 @@ class Worker:
             self._finish([change])
 
     def _finish(self, changes: Sequence[Change]) -> None:
+        self.finished += len(changes)
+        self.sent += sum(change.staged.size for change in changes if change.staged is not None)
         for change in changes:
             if change.tries:
                 log.info("%s of %r succeeded after %d failures", change.kind.value, change.key, change.tries)
@@ -179,12 +193,14 @@ class Worker:
             self._journal.cancel(change, by=self._journal.waiting_put(change.node))
         elif refused_for_good(error):
             log.error("%s of %r was refused (%s: %s); it is kept, see: storemount status", *_named(change), type(error).__name__, error)
+            self.refusals += 1
             self._journal.refuse(change, error)
             self._on_failure(change)
         else:
             delay = min(LONGEST_DELAY, FIRST_DELAY * 2 ** min(change.tries, 10)) * random.uniform(0.5, 1.0)
             what = ("upload", change.key) if change.kind is Kind.PUT else _named(change)
             log.warning("%s of %r failed (%s: %s); it is kept, next try in %.1f s", *what, type(error).__name__, error, delay)
+            self.retries += 1
             self._journal.postpone(change, error, delay)
             self._on_failure(change)
         self._commit()

@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from storemount.entry import Entry, Level
 from storemount.errors import ExitCode, Refusal
+from storemount.registry.entry import Entry, Level
 from storemount.stores.flavors import StoreSpec
 from storemount.zenml.definition import AUTHENTICATION, Definition, reference
 

@@ -67,6 +67,9 @@ class Database:
             found[definition.name] = definition
         return found
 
+    def files(self) -> tuple[Path, ...]:
+        return (self._file, Path(f"{self._file}-wal"))
+
     def secret(self, name: str) -> Mapping[str, str]:
         """Of two with one name the private one, as ZenML has it. Raises Sealed, Unreadable, KeyError."""
         if not self._secrets:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from storemount.stores.flavors import StoreSpec
@@ -83,6 +84,9 @@ class Source(Protocol):
 
     def definitions(self) -> dict[str, Definition]:
         """Every artifact store by its name. Raises Unreadable."""
+
+    def files(self) -> tuple[Path, ...]:
+        """What `definitions` reads: as long as none of them changes, or comes or goes, it gives the same."""
 
     def secret(self, name: str) -> Mapping[str, str]:
         """The values of a secret. Raises Sealed, Unreadable, or KeyError when there is none of this name."""

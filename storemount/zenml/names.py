@@ -18,7 +18,7 @@ from storemount.zenml.asking import ask
 from storemount.zenml.attributes import spec_of
 from storemount.zenml.definition import Definition, Resolved, Sealed, Unreadable
 from storemount.zenml.interpreter import VARIABLE, interpreter
-from storemount.zenml.place import Place, find, folder_of
+from storemount.zenml.place import CONFIG, Place, find, folder_of
 
 
 class ZenML:
@@ -41,6 +41,12 @@ class ZenML:
         """The stores that ZenML's files tell of, by their names; none where only ZenML itself can tell. Raises Refusal."""
         place = find(self._environ)
         return (_read(place) or {}) if place else {}
+
+    def files(self) -> tuple[Path, ...]:
+        """What `at_hand` reads, whether or not it is there. Raises Refusal."""
+        place = find(self._environ)
+        folder = folder_of(self._environ)
+        return (*((folder / CONFIG,) if folder else ()), *(place.source.files() if place and place.source else ()))
 
     def definitions(self) -> dict[str, Definition]:
         """Every store by its name; asks ZenML itself where its files do not say. Raises Refusal."""

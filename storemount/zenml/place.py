@@ -19,6 +19,7 @@ from storemount.zenml.database import NEW, OLD, Database
 from storemount.zenml.definition import Source
 from storemount.zenml.profile import Profile, read_yaml
 
+CONFIG = "config.yaml"
 LOCAL_STORES = "local_stores"
 _DEFAULT_DATABASE = Path(LOCAL_STORES, "default_zen_store", "zenml.db")
 
@@ -62,7 +63,7 @@ def find(environ: Mapping[str, str]) -> Place | None:
     folder = folder_of(environ)
     if folder is None:
         return None
-    file = folder / "config.yaml"
+    file = folder / CONFIG
     try:
         written = read_yaml(file)
     except FileNotFoundError:

@@ -46,6 +46,10 @@ class Profile:
         flavors = (self._stacks().get("stack_components") or {}).get("artifact_store") or {}
         return {str(name): self._definition(str(name), str(flavor)) for name, flavor in flavors.items()}
 
+    def files(self) -> tuple[Path, ...]:
+        stores = self._root / "artifact_stores"
+        return (self._root / "stacks.yaml", stores, *sorted(stores.glob("*.yaml")))
+
     def secret(self, name: str) -> Mapping[str, str]:
         """From the secrets manager of the active stack, where ZenML looks too. Raises Sealed, Unreadable, KeyError."""
         values = self._secrets_file().get(name)

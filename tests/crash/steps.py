@@ -50,27 +50,27 @@ STEPS = (
     # the way of a file: closed, frozen, a row of the journal, sent, done
     Step("freeze-before", "storemount.writeback.staging:StagedFile.freeze", "before", LOCAL, 2),
     Step("freeze-after", "storemount.writeback.staging:StagedFile.freeze", "after", NATIVE, 2),
-    Step("put-before", "storemount.publish:Publisher.put", "before", LOCAL + FSSPEC, 2),
-    Step("put-after", "storemount.publish:Publisher.put", "after", LOCAL + NATIVE, 2),
+    Step("put-before", "storemount.writeback.publish:Publisher.put", "before", LOCAL + FSSPEC, 2),
+    Step("put-after", "storemount.writeback.publish:Publisher.put", "after", LOCAL + NATIVE, 2),
     # the life of a row
     Step("row-added", "storemount.writeback.journal:Journal._register", "after", LOCAL, 9),
     Step("row-started", "storemount.writeback.journal:Journal.start", "after", LOCAL, 3),
     Step("row-finished-before", "storemount.writeback.journal:Journal.finish", "before", LOCAL + NATIVE, 3),
     Step("row-finished-after", "storemount.writeback.journal:Journal.finish", "after", LOCAL, 3),
     # the database
-    Step("promised", "storemount.publish:Publisher.promise", "after", LOCAL + NATIVE, 5),
+    Step("promised", "storemount.writeback.publish:Publisher.promise", "after", LOCAL + NATIVE, 5),
     Step("commit-before", "storemount.writeback.ledger:Ledger.commit", "before", LOCAL + NATIVE, 40),
     Step("commit-after", "storemount.writeback.ledger:Ledger.commit", "after", LOCAL + NATIVE, 40),
     Step("log-synced", "storemount.writeback.ledger:Ledger.sync", "after", LOCAL),
     Step("rows-marked", "storemount.writeback.ledger:Ledger.mark_synced", "before", NATIVE),
     Step("rows-forgotten", "storemount.writeback.record:Record.forget", "before", LOCAL),
     # names
-    Step("mkdir-before", "storemount.application:Application.make_marker", "before", LOCAL, 2),
-    Step("mkdir-after", "storemount.application:Application.make_marker", "after", NATIVE, 2),
-    Step("remove-before", "storemount.application:Application.remove", "before", LOCAL),
-    Step("remove-after", "storemount.application:Application.remove", "after", LOCAL + NATIVE),
-    Step("move-before", "storemount.application:Application.move", "before", LOCAL + NATIVE),
-    Step("move-after", "storemount.application:Application.move", "after", LOCAL),
+    Step("mkdir-before", "storemount.writeback.application:Application.make_marker", "before", LOCAL, 2),
+    Step("mkdir-after", "storemount.writeback.application:Application.make_marker", "after", NATIVE, 2),
+    Step("remove-before", "storemount.writeback.application:Application.remove", "before", LOCAL),
+    Step("remove-after", "storemount.writeback.application:Application.remove", "after", LOCAL + NATIVE),
+    Step("move-before", "storemount.writeback.application:Application.move", "before", LOCAL + NATIVE),
+    Step("move-after", "storemount.writeback.application:Application.move", "after", LOCAL),
     Step("move-copied", "storemount.stores.s3:S3Store.copy", "after", NATIVE, 2),
     Step("move-all-copied", "storemount.stores.relocation:Relocation.copies", "after", NATIVE),
     # the stores
@@ -86,5 +86,5 @@ STEPS = (
     Step("fsspec-complete-after", "storemount.stores.s3:S3Store._call", "after", FSSPEC, 1, request("complete_multipart_upload")),
 )
 
-UPLOAD = Step("upload", "storemount.publish:Publisher.put", "before", LOCAL + NATIVE + FSSPEC)
+UPLOAD = Step("upload", "storemount.writeback.publish:Publisher.put", "before", LOCAL + NATIVE + FSSPEC)
 """What never returns while uploads are held up: everything that is closed stays on this machine."""

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from storemount.api.fileapi import FileApi
+from storemount.api.session import Session
 from storemount.config import Places
-from storemount.entry import Entry, Level
-from storemount.fileapi import FileApi
-from storemount.registry import Registry
-from storemount.session import Session
+from storemount.registry.entry import Entry, Level
+from storemount.registry.stores import Registry
 from tests.support.command import Storemount
 from tests.support.mounting import Mount, bucket_mount, mount_of, mounted, temporary_home
 from tests.support.outside import Folder

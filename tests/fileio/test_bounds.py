@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from storemount.api.fileapi import FileApi, Store
+from storemount.api.session import Session
 from storemount.config import Places
-from storemount.entry import Entry, Level
 from storemount.errors import ExitCode, Refusal
-from storemount.fileapi import FileApi, Store
-from storemount.registry import Registry
-from storemount.session import Session
+from storemount.registry.entry import Entry, Level
+from storemount.registry.stores import Registry
 from tests.support.servers import BucketClient
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from storemount.fileapi import FileApi
+from storemount.api.fileapi import FileApi
 from tests.fileio.conftest import Where
 
 

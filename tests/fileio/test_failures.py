@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from storemount.api.fileapi import FileApi
+from storemount.api.session import Session
 from storemount.config import Places
-from storemount.entry import Entry, Level
-from storemount.fileapi import FileApi
-from storemount.registry import Registry
-from storemount.session import Session
+from storemount.registry.entry import Entry, Level
+from storemount.registry.stores import Registry
 from tests.support.servers import S3Server, guarded_moto_server, moto_server
 
 SECRET = "not-to-be-seen"

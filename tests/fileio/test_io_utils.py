@@ -13,9 +13,11 @@ import storemount
 from storemount import fileio, io_utils
 from storemount.errors import Refusal
 from tests.fileio.conftest import place
-from tests.support.servers import BucketClient
+from tests.support.mounting import Mount
+from tests.support.servers import BucketClient, S3Server
+from tests.support.waiting import synced
 
-FAST = ["disk", "memory", "s3-native", "mount-local"]
+FAST = ["disk", "memory", "s3-native", "mount-local", "mount-s3"]
 
 
 @pytest.fixture(params=FAST)
@@ -38,6 +40,7 @@ def end_of_session() -> Iterator[None]:
 
 
 def test_the_snippets_of_the_page(root: str) -> None:
+    """With plain paths below a mount: `tests/mount/test_page.py`."""
     artifact_path = os.path.join(root, "artifacts", "examples")
     artifact_uri = os.path.join(artifact_path, "test.txt")
     fileio.makedirs(artifact_path)
@@ -56,6 +59,19 @@ def test_the_snippets_with_a_temporary_file(root: str) -> None:
     with tempfile.NamedTemporaryFile(mode="w", suffix=".json", delete=True) as f:
         fileio.copy(artifact_uri, f.name, overwrite=True)
         assert Path(f.name).read_text() == "{}"
+
+
+def test_what_the_snippets_write_on_a_mount_is_in_the_bucket(mount_s3: Mount, s3_server: S3Server) -> None:
+    artifact_path = os.path.join(mount_s3.point, "artifacts", "examples")
+    artifact_uri = os.path.join(artifact_path, "test.txt")
+    fileio.makedirs(artifact_path)
+    io_utils.write_file_contents_as_string(artifact_uri, "example artifact")
+    synced(mount_s3.point / "artifacts")
+    with s3_server.client(f"mounted-{os.getpid()}") as client:
+        assert client.get("artifacts/examples/test.txt") == b"example artifact"
+        client.put("artifacts/examples/theirs.txt", b"another artifact")
+    assert io_utils.read_file_contents_as_string(os.path.join(artifact_path, "theirs.txt")) == "another artifact"
+    fileio.rmtree(str(mount_s3.point / "artifacts"))
 
 
 def test_what_is_made_if_it_is_missing(root: str) -> None:

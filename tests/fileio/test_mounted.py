@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from storemount.api.fileapi import FileApi
+from storemount.api.mounted import path_of, uri_of
+from storemount.api.session import Session
 from storemount.config import Places
 from storemount.errors import ExitCode, Refusal
-from storemount.fileapi import FileApi
-from storemount.mounted import path_of, uri_of
-from storemount.session import Session
 from tests.fileio.conftest import Where, place
 from tests.support.command import Storemount
 from tests.support.mounting import Mount
 from tests.support.servers import S3Server
 
-NAMES = ["t", "d/e/u", "d e/ü+%41#?.txt", "[x]"]
+NAMES = ["t", "d/e/u", "d e/ü+%41#?.txt", "[x]", "a~b &=;", "100%"]
 
 
 @pytest.fixture(params=["mount-local", "mount-s3"])
@@ -42,7 +42,7 @@ def test_paths_and_uris_name_the_same(both: tuple[Where, str], by_uri: FileApi, 
         assert path_of(there, places) == path
         assert storemount.must("uri", path) == f"{there}\n"
         assert storemount.must("uri", "--local", there) == f"{path}\n"
-        assert os.getxattr(path, "user.storemount.uri").decode().rpartition("/")[2] == name.rpartition("/")[2]
+        assert os.getxattr(path, "user.storemount.uri").decode() == there
     storemount.must("flush", where.root)
     assert sorted(by_uri.listdir(uri)) == sorted(where.api.listdir(where.root))
     for folder, directories, files in where.api.walk(where.root):
@@ -55,6 +55,19 @@ def test_paths_and_uris_name_the_same(both: tuple[Where, str], by_uri: FileApi, 
         there, here = by_uri.stat(uri_of(path, places)), where.api.stat(path)
         assert (there.st_size, there.st_mode >> 12, int(there.st_mtime)) == (here.st_size, here.st_mode >> 12, int(there.st_mtime))
     assert by_uri.size(uri) == where.api.size(where.root)
+
+
+def test_names_that_are_no_text_have_uris_of_their_own(mount_local: Mount, places: Places) -> None:
+    """A folder holds any bytes; its URI is ASCII."""
+    for name in (b"\xff\xfe", b"new\nline", "\udc80".encode(errors="surrogateescape")):
+        path = os.path.join(os.fsencode(mount_local.point), name)
+        with open(path, "wb"):
+            pass
+        there = os.getxattr(path, "user.storemount.uri").decode("ascii")
+        assert uri_of(os.fsdecode(path), places) == there
+        assert os.fsencode(path_of(there, places)) == path
+        os.unlink(path)
+    assert os.getxattr(mount_local.point, "user.storemount.uri").decode() == uri_of(str(mount_local.point), places)
 
 
 def test_what_is_written_by_uri_is_read_by_path(both: tuple[Where, str], by_uri: FileApi, places: Places, storemount: Storemount) -> None:

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from storemount.fileapi import FileApi
-from storemount.portal import Portal
-from storemount.session import Target
+from storemount.api.fileapi import FileApi
+from storemount.api.portal import Portal
+from storemount.api.session import Target
+from storemount.api.storevolume import StoreVolume
 from storemount.stores.base import Artifact, Child
 from storemount.stores.memory import MemoryStore
-from storemount.storevolume import StoreVolume
 from tests.fileio.conftest import Where, place
 
 NAMES = ["t.txt", "a/t.txt", "a/b/c/t.txt", "a/b/u.bin", ".hidden/t.txt", "a/.t.txt", "[x]/t.txt", "ab/t.txt"]

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from storemount.portal import Portal
+from storemount.api.portal import Portal
 from tests.fileio.conftest import Where, place
 from tests.support.command import Storemount
 from tests.support.servers import BucketClient

@@ -137,3 +137,37 @@ async def test_S9_a_conflict_found_by_the_next_daemon_is_kept_beside_too(clock: 
         await _settled(m)
         found = await objects(either)
         assert (len(found), found["f"], _ours(found, "f")) == (2, b"theirs", b"WHOLE")
+
+
+async def test_S9_theirs_is_taken_along_through_every_rename_of_an_edited_file(
+    clock: MockClock, either: FaultyStore, staging: Path
+) -> None:
+    await put_object(either, "f", b"base", staging)
+    async with bare_mount(either, staging) as m:
+        await _edit(m, "f", b"OURS")
+        await put_object(faultless(either), "f", b"theirs", staging)
+        await m.rename("f", "g")
+        await m.rename("g", "h")
+        await _settled(m)
+        found = await objects(either)
+        assert (len(found), found["h"], _ours(found, "h")) == (2, b"theirs", b"OURS")
+
+
+async def test_S11_a_new_directory_that_took_the_place_of_one_in_the_store_is_removed_with_it(
+    clock: MockClock, either: FaultyStore, staging: Path
+) -> None:
+    async with bare_mount(either, staging) as m:
+        await m.mkdir("d")
+        await _settled(m)
+        await m.mkdir("e")
+        await m.rename("e", "d")
+        await m.rmdir("d")
+        await _settled(m)
+        assert await objects(either) == {}
+        await m.mkdir("d")
+        await _settled(m)
+        await m.mkdir("e")
+        await m.rename("e", "d")
+        await m.rename("d", "f")
+        await _settled(m)
+        assert list(await objects(either)) == ["f/"]

@@ -10,7 +10,7 @@ from pathlib import Path
 from pyfuse3 import RequestContext
 from trio.testing import MockClock, assert_no_checkpoints
 
-from storemount.nodes import ROOT
+from storemount.names.nodes import ROOT
 from tests.support.bare import bare_mount, objects, put_object, staged_files
 from tests.support.faulty import FaultyStore
 

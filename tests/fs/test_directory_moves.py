@@ -169,3 +169,14 @@ async def test_S10_S16_a_directory_whose_old_names_the_store_will_not_delete_is_
         await m.settle()
         assert await objects(store) == {"e/": b"", "e/a": b"D/a", "e/b": b"d/b"}
         assert (await m.get("e/a"), await m.get("e/b")) == (b"D/a", b"d/b")
+
+
+async def test_S11_a_directory_that_a_file_only_passed_through_is_removed(clock: MockClock, either: FaultyStore, staging: Path) -> None:
+    await put_object(either, "f", b"1", staging)
+    async with bare_mount(either, staging) as m:
+        await m.mkdir("d")
+        await m.rename("f", "d/f")
+        await m.rename("d/f", "g")
+        await m.rmdir("d")
+        await m.settle()
+        assert await objects(either) == {"g": b"1"}

@@ -16,7 +16,7 @@ from pyfuse3 import EntryAttributes, RequestContext, SetattrFields
 from trio.testing import MockClock
 
 from storemount.errors import Unavailable
-from storemount.nodes import ROOT
+from storemount.names.nodes import ROOT
 from storemount.stores.base import Artifact, Meta, Source
 from storemount.stores.memory import MemoryStore
 from tests.support.bare import BareMount, Fields, bare_mount, fails, objects, put_object

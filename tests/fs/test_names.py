@@ -11,7 +11,7 @@ from pyfuse3 import FUSEError, RequestContext
 from trio.testing import MockClock
 
 from storemount.errors import Denied, MissingStore, StoreMountError, TimedOut, Unavailable, Unreachable
-from storemount.nodes import ROOT
+from storemount.names.nodes import ROOT
 from storemount.stores.deadline import Deadlined
 from tests.support.bare import NOREPLACE, bare_mount, fails, faultless, objects, put_object
 from tests.support.faulty import FaultyStore

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -324,6 +325,22 @@ async def test_S5_a_file_that_was_replaced_and_whose_new_name_went_too_stays_rea
         await m.close(reader)
 
 
+async def test_S5_a_file_that_was_removed_and_whose_successor_was_renamed_stays_readable(
+    clock: MockClock, either: FaultyStore, staging: Path
+) -> None:
+    """The new file would have replaced its object; it is renamed first, and the removal that comes instead has to keep it."""
+    await put_object(either, "f", b"old", staging)
+    async with bare_mount(either, staging) as m:
+        reader = await m.open("f")
+        await m.unlink("f")
+        await m.put("f", b"new")
+        await m.rename("f", "g")
+        await m.settle()
+        assert await objects(either) == {"g": b"new"}
+        assert await m.read(reader) == b"old"
+        await m.close(reader)
+
+
 class ContentVersions(PromptMemoryStore):
     """Versions are told by their content, as an S3 ETag is: the same bytes under the same key are the same version again."""
 
@@ -359,3 +376,20 @@ async def test_S10_another_client_puts_the_same_bytes_where_they_were_before_a_r
         await store.delete(["backup"])
         await trio.sleep(2)
         assert await m.get("model") == b"weights"
+
+
+async def test_S10_a_file_that_is_moved_again_while_a_read_follows_it_is_read(clock: MockClock, store: FaultyStore, staging: Path) -> None:
+    """Each time the bytes have left the place that the last move led to."""
+    await put_object(store, "a", b"content", staging)
+    async with bare_mount(store, staging) as m:
+        store.slow("copy", 0.01)
+        store.slow("delete", 0.01)
+        store.slow("read", 0.025)
+        ino = await m.ino("a")
+        for old, new in pairwise("abcdefghi"):
+            await m.rename(old, new)
+        fh = await m.open("i")
+        m.mount.journal.hurry_all()
+        assert m.node(ino).name == "i"
+        assert await m.read(fh) == b"content"
+        await m.close(fh)

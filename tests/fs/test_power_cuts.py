@@ -6,13 +6,17 @@ had written by then, are in tests/crash.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import trio
+from pyfuse3 import FUSEError
 from trio.testing import MockClock
 
+from storemount.errors import Unavailable
 from tests.fs.promises import CASES
 from tests.fs.test_recovery import LAYERED, MOMENTS, _files
 from tests.support.bare import BareMount, bare_mount, objects, put_object, shown, staged_files
@@ -182,3 +186,100 @@ async def test_S7_a_link_in_the_place_of_a_file_that_was_on_its_way_leaves_nothi
         await m.settle()
         assert await shown(m) == {"h ->": b"target"}
         assert set(await objects(either)) == {f"h{either.traits.link_suffix}"}
+
+
+async def test_S9_S10_an_edited_file_that_came_to_the_store_before_the_power_cut_is_renamed_and_edited_again(
+    clock: MockClock, either: FaultyStore, staging: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is under its old name is another version than the one that the journal speaks of, and it is ours."""
+    await put_object(either, "f", b"0123", staging)
+    disk = ForgetfulDisk(staging, tmp_path / "disk", monkeypatch)
+    async with bare_mount(either, staging) as m:
+        fh = await m.open("f", os.O_RDWR)
+        await m.write(fh, 0, b"X")
+        await m.close(fh)
+        await m.mount.durability.now()
+        await trio.sleep(5)
+        assert await objects(either) == {"f": b"X123"}
+    disk.cut()
+    either.fail("write", Unavailable("not now"))
+    async with bare_mount(either, staging) as m:
+        await trio.sleep(0.01)  # It has failed once, and waits.
+        await m.rename("f", "g")
+        await m.settle()
+        await m.truncate("g", 2)
+        await m.settle()
+        assert await objects(either) == {"g": b"X1"}
+        assert not m.mount.conflicts.seen
+
+
+@pytest.mark.parametrize("verb", ["write", "rename", "list", "copy"])
+async def test_S3_S10_a_directory_that_has_moved_before_the_power_cut_is_never_seen_empty(
+    clock: MockClock, either: FaultyStore, staging: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    """The journal says that it is still to be moved, and the store fails at first when that is done once more."""
+    await put_object(either, "d/f", b"1", staging)
+    disk = ForgetfulDisk(staging, tmp_path / "disk", monkeypatch)
+    async with bare_mount(either, staging) as m:
+        await shown(m)
+        await m.rename("d", "e")
+        await m.mount.durability.now()
+        await trio.sleep(5)
+    disk.cut()
+    either.fail(verb, Unavailable("not now"), times=2)
+    async with bare_mount(either, staging) as m:
+        seen = []
+        for _ in range(60):
+            with suppress(FUSEError):
+                seen.append(await m.names("e"))
+            await trio.sleep(1)
+        assert seen and all(names == ["f"] for names in seen)
+        assert await shown(m) == {"e/": b"", "e/f": b"1"}
+
+
+async def test_S7_what_was_replaced_twice_stays_replaced_when_only_the_last_survives_the_power_cut(
+    clock: MockClock, either: FaultyStore, staging: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A link that a file took the place of, which another file took the place of; the bytes of the one in the middle were never synced."""
+    if not either.traits.modes:
+        pytest.skip("this store keeps no links on their way")
+    for verb in ("write", "delete", "copy"):
+        either.hold(verb, times=1000)
+    async with bare_mount(either, staging) as m:
+        await m.symlink("f", b"target")
+        await m.mount.durability.now()
+        for content in (b"middle", b"last"):
+            await m.put("new", content)
+            await m.rename("new", "f")
+        [last] = m.mount.journal.at("f")
+        m.mount.journal.commit()
+        m.mount.ledger.mark_synced([last.id])
+    either.heal()
+    monkeypatch.setattr("storemount.assembly.boot", lambda: "after the power cut")
+    async with bare_mount(either, staging) as m:
+        assert await shown(m) == {"f": b"last"}
+        await m.settle()
+        assert await objects(either) == {"f": b"last"}
+
+
+async def test_S7_S10_what_was_removed_from_a_directory_that_has_moved_before_the_power_cut_stays_removed(
+    clock: MockClock, either: FaultyStore, staging: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The journal speaks of the version under its old name; the store has a copy, under the new one."""
+    for key in ("d/f", "d/g"):
+        await put_object(either, key, b"1", staging)
+    disk = ForgetfulDisk(staging, tmp_path / "disk", monkeypatch)
+    async with bare_mount(either, staging) as m:
+        await shown(m)
+        await m.rename("d", "e")
+        await m.unlink("e/f")
+        await m.mount.durability.now()
+        for _ in range(30):
+            if "d/f" not in await objects(either):
+                break
+            await trio.sleep(0.01)
+    disk.cut()
+    async with bare_mount(either, staging) as m:
+        await m.settle()
+        assert await shown(m) == {"e/": b"", "e/g": b"1"}
+        assert "e/f" not in await objects(either)

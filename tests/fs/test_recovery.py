@@ -18,6 +18,7 @@ from storemount.writeback.change import Kind, State
 from tests.fs.promises import CASES, Case, Objects
 from tests.support.bare import Fields, bare_mount, objects, put_object, shown, staged_files
 from tests.support.faulty import FaultyStore
+from tests.support.readme import told
 
 CHANGES = ("write", "copy", "rename", "delete")
 """The requests that change a store."""
@@ -275,6 +276,7 @@ async def test_S7_after_a_power_cut_a_promise_that_is_not_believed_leaves_alone_
         await m.settle()
         assert await objects(either) == {"f": b"A123456789"}
     (line,) = [record.message for record in caplog.records if "less than a second" in record.message]
+    assert told("less than a second before the power went", line)
     assert "00000002.unsure" in line, "the second layer, and nothing else"
     assert "00000001" not in line
 
@@ -300,3 +302,55 @@ async def test_S7_S11_what_the_store_has_in_a_directory_is_shown_though_its_mark
     either.heal()
     async with bare_mount(either, staging) as m:
         assert await shown(m) == {"d/": b"", "d/e/": b"", "d/e/deep/": b"", "d/e/deep/g": b"1"}
+
+
+async def test_S7_S10_a_file_renamed_while_it_went_up_is_renamed_again_after_a_restart(
+    clock: MockClock, either: FaultyStore, staging: Path
+) -> None:
+    """It is in the store under the last of its names before the first rename has its turn."""
+    either.hold("write", times=1000)
+    async with bare_mount(either, staging) as m:
+        await m.put("f", b"content")
+        await m.put("g", b"replaced")
+        m.mount.journal.hurry_all()
+        await trio.sleep(1)
+        await m.rename("f", "g")
+        m.mount.journal.commit()
+    either.heal()
+    either.fail("write", Unavailable("not now"), key="f")
+    older = either.hold("write", key="g")
+    async with bare_mount(either, staging) as m:
+        await trio.sleep(0.01)
+        await m.rename("g", "h")
+        await trio.sleep(5)
+        assert await objects(either) == {"h": b"content"}
+        older.open()
+        await m.settle()
+        assert await objects(either) == {"h": b"content"}
+
+
+@pytest.mark.parametrize("synced", [False, True])
+async def test_S7_the_newest_close_counts_though_an_older_upload_is_still_to_be_done(
+    clock: MockClock, either: FaultyStore, staging: Path, synced: bool
+) -> None:
+    """Between the two the file was renamed; when it is opened once more, the older upload waits for the close, or for an fsync."""
+    either.hold("write", times=1000)
+    async with bare_mount(either, staging) as m:
+        await m.put("f", b"first")
+        m.mount.journal.hurry_all()
+        await trio.sleep(1)
+        await m.rename("f", "g")
+        await m.put("g", b"second")
+        m.mount.journal.commit()
+    either.heal()
+    async with bare_mount(either, staging) as m:
+        fh = await m.open("g", os.O_WRONLY | os.O_TRUNC)
+        await trio.sleep(5)
+        await m.write(fh, 0, b"the third")
+        if synced:
+            with trio.fail_after(20):
+                await m.fsync(fh)
+            assert await objects(either) == {"g": b"the third"}
+        await m.close(fh)
+        await m.settle()
+        assert await objects(either) == {"g": b"the third"}

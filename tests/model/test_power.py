@@ -32,7 +32,8 @@ from tests.support.forgetful import ForgetfulDisk
 
 T = TypeVar("T")
 SYNC, CUT = "sync", "cut"
-ALL = (*VERBS, *VERBS, SYNC, SYNC, CUT, CUT, REMOUNT)
+LINKS = ("symlink", "readlink", "touch")
+ALL = (*VERBS, *LINKS, *VERBS, *LINKS, SYNC, SYNC, CUT, CUT, REMOUNT)
 STEPS = st.lists(st.builds(Step, st.sampled_from(ALL), BYTE, BYTE, BYTE), min_size=10, max_size=60)
 
 
@@ -103,7 +104,8 @@ async def _run(store: ArtifactStore, folder: Path, steps: Sequence[Step], *, ttl
                 if ends is None:
                     await driver.close_all()
                     await _compare(m, reference, folder / "two")
-            if ends is not None and ends.verb == CUT:
+            # A sync that only just came may be that of one file, with promises beside it that no state of the reference is without.
+            if ends is not None and ends.verb == CUT and history.exact:
                 disk.cut()
                 states = history.die()
                 async with bare_mount(store, folder / "one", ttl=ttl) as m:

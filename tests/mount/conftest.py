@@ -3,13 +3,15 @@
 A test takes `root`: a fresh directory of its own, once in a plain directory and once on each kind of mount. If the plain directory
 fails, the test is wrong. A module can narrow this down: `SUBJECTS` (which kinds), `MOUNT_OPTIONS` (for the mount command), `PLANTED`
 (how many small files are in the store before it is mounted). A single test is narrowed down by `@pytest.mark.subjects(...)`.
+A test that mounts for itself takes `kind` instead: one of the module's `SUBJECTS`.
 """
 
 from __future__ import annotations
 
 import itertools
+import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,22 @@ import pytest
 from tests.support.azurite import AzureServer, azurite
 from tests.support.command import Storemount
 from tests.support.gcs import GcsServer, gcs_server
-from tests.support.mounting import AZURE, GCS, KINDS, PLAIN, REMOTE, Subject, mount_of, mounted, open_outside, plant, temporary_home
+from tests.support.mounting import (
+    AZURE,
+    CLASS,
+    CUSTOM,
+    GCS,
+    KINDS,
+    PLAIN,
+    REMOTE,
+    STORES,
+    Subject,
+    mount_of,
+    mounted,
+    open_outside,
+    plant,
+    temporary_home,
+)
 from tests.support.outside import Folder, Outside
 from tests.support.proxy import Proxy, proxy_to
 from tests.support.servers import BucketClient, S3Server, moto_server
@@ -36,8 +53,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "subject" in metafunc.fixturenames:
         marker = metafunc.definition.get_closest_marker("subjects")
         kinds = marker.args if marker else getattr(metafunc.module, "SUBJECTS", KINDS)
-        asked = metafunc.config.getoption("--subjects").split(",")
-        metafunc.parametrize("subject", [kind for kind in kinds if asked == [""] or kind in asked], indirect=True, scope="module")
+        metafunc.parametrize("subject", _chosen(kinds, metafunc.config), indirect=True, scope="module")
+    elif "kind" in metafunc.fixturenames and not any("kind" in mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")):
+        metafunc.parametrize("kind", _chosen(metafunc.module.SUBJECTS, metafunc.config))
+
+
+def _chosen(kinds: Sequence[str], config: pytest.Config) -> list[str]:
+    """Those of `kinds` that are asked for. With --every-store, what runs on a folder and on S3 runs on every engine and server, and what
+    runs on a file system of fsspec runs on a class, too; what is only for S3 or for a folder stays there."""
+    if config.getoption("--every-store"):
+        more = (*(REMOTE + AZURE + GCS if {STORES[0], REMOTE[0]} <= set(kinds) else ()), *((CLASS,) if CUSTOM in kinds else ()))
+        kinds = [*kinds, *(kind for kind in more if kind not in kinds)]
+    asked = config.getoption("--subjects").split(",")
+    return [kind for kind in kinds if asked == [""] or kind in asked]
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +82,10 @@ def storemount(home: Path) -> Storemount:
 
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[S3Server]:
-    """One S3 server for the session; it starts when the first test needs it."""
+    """One S3 server for the session, which starts when the first test needs it; or the one that STOREMOUNT_TEST_S3 names, an empty one."""
+    if named := os.environ.get("STOREMOUNT_TEST_S3"):
+        yield S3Server(*named.split())
+        return
     with moto_server() as server:
         yield server
 
@@ -76,10 +107,10 @@ def server_for(kind: str, request: pytest.FixtureRequest) -> S3Server | AzureSer
     if kind in REMOTE:
         server: S3Server = request.getfixturevalue("s3_server")
         return server
-    if kind == AZURE:
+    if kind in AZURE:
         emulator: AzureServer = request.getfixturevalue("azure_server")
         return emulator
-    if kind == GCS:
+    if kind in GCS:
         google: GcsServer = request.getfixturevalue("google_server")
         return google
     return None

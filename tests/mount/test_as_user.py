@@ -6,18 +6,13 @@ A mount belongs to whoever made it, so the whole test run changes its user: a se
 from __future__ import annotations
 
 import os
-import pwd
 import re
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.command import CHECKOUT
-from tests.support.mounting import temporary_home
+from tests.support.ordinary import as_user, home_of_nobody, readable_copy, readable_python
 
 CHOSEN = (
     "test_open_flags.py",
@@ -32,65 +27,14 @@ CHOSEN = (
     "test_store_view.py",
 )
 SUBJECTS = ("local", "s3-native")
-NOBODY = pwd.getpwnam("nobody")
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="the run is an ordinary user's already")
 
 
 @pytest.fixture
 def user_home() -> Iterator[Path]:
-    with temporary_home() as home:
-        os.chown(home, NOBODY.pw_uid, NOBODY.pw_gid)
+    with home_of_nobody() as home:
         yield home
-
-
-def as_user(*words: str, home: Path, path: str) -> subprocess.CompletedProcess[str]:
-    environ = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(home),
-        "TMPDIR": str(home),
-        "LANG": "C.UTF-8",
-        "PYTHONPATH": path,
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }
-    return subprocess.run(
-        words,
-        env=environ,
-        cwd=home,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=400,
-        user=NOBODY.pw_uid,
-        group=NOBODY.pw_gid,
-        extra_groups=[],
-    )
-
-
-def readable_copy(home: Path) -> Path:
-    """The package, the tests and their settings where the user can read them, whoever may enter the checkout."""
-    for name in ("storemount", "tests"):
-        shutil.copytree(CHECKOUT / name, home / "checkout" / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(CHECKOUT / "pyproject.toml", home / "checkout")
-    return home / "checkout"
-
-
-def readable_python(home: Path) -> tuple[str, str]:
-    """An interpreter that the user can run, and where its packages are: this one, or a copy of its packages beside the system's."""
-    if as_user(sys.executable, "-c", "import pytest", home=home, path="").returncode == 0:
-        return sys.executable, ""
-    packages = home / "packages"
-    installed = next(Path(entry) for entry in sys.path if entry.endswith("site-packages"))
-    shutil.copytree(installed, packages, copy_function=link_or_copy, symlinks=True, ignore=shutil.ignore_patterns("__pycache__", "*.pth"))
-    return os.path.realpath(sys.executable), str(packages)
-
-
-def link_or_copy(source: str, target: str) -> None:
-    """Without copying bytes where the file system allows (the files are readable by all; their folder is not)."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
 
 
 @pytest.mark.timeout(450)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.support.aws import only_with, vault
+from tests.support.aws import only_saying, only_with, vault
+from tests.support.azurite import ACCOUNT, AzureServer
 from tests.support.command import Storemount
-from tests.support.mounting import REMOTE, bucket_mount, mounted
-from tests.support.proxy import Proxy
+from tests.support.faults import Treatment, answer, error
+from tests.support.gcs import GcsBucket, GcsServer
+from tests.support.mounting import REMOTE, Mount, bucket_mount, mounted
+from tests.support.proxy import Proxy, proxy_to
 from tests.support.servers import BucketClient
 from tests.support.waiting import eventually, synced
 
@@ -60,3 +65,51 @@ def test_S14_keys_of_a_role_are_replaced_while_it_is_mounted(bucket: BucketClien
                 role.rotate()
         assert role.given <= 4
     assert len(bucket.list()) == 3
+
+
+LATE = b"<AuthenticationErrorDetail>Signature not valid in the specified time frame</AuthenticationErrorDetail></Error>"
+
+
+def goes_on(mount: Mount, proxy: Proxy, expired: Treatment, good: Treatment, renew: Callable[[], object]) -> None:
+    """What is written while the credentials have ended waits, is not refused, and goes up by itself once there are new ones."""
+    mount.expect(r"WARNING storemount\.")
+    with mounted(mount):
+        (mount.point / "old").write_bytes(b"with the first ones")
+        synced(mount.point / "old")
+        assert os.listdir(mount.point) == ["old"]
+        proxy.become(expired)
+        (mount.point / "new").write_bytes(b"written meanwhile")
+        with pytest.raises(PermissionError):
+            synced(mount.point / "new")
+        assert re.search("new: the (credentials have expired|access token has ended); ", mount.command.must("status", str(mount.point)))
+        renew()
+        proxy.become(good)
+        assert eventually(lambda: mount.status()["pending"] == 0, 20)
+        assert not mount.status()["refused"]
+
+
+def test_S14_an_access_token_of_google_that_is_written_anew(google_server: GcsServer, storemount: Storemount, tmp_path: Path) -> None:
+    bucket = GcsBucket(google_server, "token-of-google").create()
+    token = tmp_path / "token"
+    token.write_text("ya29.one")
+    with proxy_to(google_server.endpoint) as proxy:
+        name = storemount.register("token-of-google", "gcp", bucket.uri, {"endpoint": proxy.endpoint, "token": str(token)})
+        expired = answer("401 Unauthorized")
+        good = only_saying(proxy, lambda: "Bearer ya29.two\r\n", expired)
+        mount = Mount(storemount, name, ("--deadline", "4s", "--ttl", "60s"))
+        goes_on(mount, proxy, expired, good, lambda: token.write_text("ya29.two"))
+    assert bucket.get("new") == b"written meanwhile"
+
+
+def test_S14_a_signature_of_azure_that_is_written_anew(azure_server: AzureServer, storemount: Storemount, tmp_path: Path) -> None:
+    with azure_server.client("signed") as container, proxy_to(azure_server.endpoint) as proxy:
+        container.create()
+        file = tmp_path / "sas"
+        file.write_text(container.signature(minutes=10))
+        attributes = {"account_name": ACCOUNT, "endpoint": f"{proxy.endpoint}/{ACCOUNT}", "sas_token": f"file:{file}"}
+        name = storemount.register("signed", "azure", container.uri, attributes)
+        body = error("AuthenticationFailed").replace(b"</Error>", LATE)
+        expired = answer("403 Forbidden", body, lines="x-ms-error-code: AuthenticationFailed\r\n")
+        mount = Mount(storemount, name, ("--deadline", "4s", "--ttl", "60s", "--engine", "fsspec"))
+        goes_on(mount, proxy, expired, proxy.forward, lambda: file.write_text(container.signature(minutes=20)))
+        assert container.get("new") == b"written meanwhile"

@@ -15,7 +15,7 @@ import pytest
 from tests.support.mounting import AZURE, CLASS, GCS, KINDS, PLAIN, Subject
 from tests.support.waiting import synced
 
-SUBJECTS = (*KINDS, CLASS, AZURE, GCS)
+SUBJECTS = (*KINDS, CLASS, *AZURE, *GCS)
 PLANTED = 2
 
 

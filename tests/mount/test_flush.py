@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from storemount.config import Places
-from storemount.control import ask, socket_path
+from storemount.control.client import ask, socket_path
 from storemount.errors import ExitCode
 from tests.support.command import Storemount
 from tests.support.holding import MORE, held
@@ -21,13 +21,8 @@ from tests.support.proxy import Proxy
 from tests.support.servers import BucketClient
 from tests.support.waiting import eventually, synced
 
+SUBJECTS = STORES
 FILES = 30
-
-
-@pytest.fixture(params=STORES)
-def kind(request: pytest.FixtureRequest) -> str:
-    kind: str = request.param
-    return kind
 
 
 @pytest.fixture

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import socket
 import stat
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.support.mounting import AZURE, GCS, KINDS, STORES, Subject, planted_bytes
+from tests.support.command import Storemount
+from tests.support.gcs import GcsBucket, GcsServer
+from tests.support.mounting import AZURE, GCS, KINDS, STORES, Mount, Subject, mounted, planted_bytes
 from tests.support.waiting import synced
 
-SUBJECTS = (*KINDS, AZURE, GCS)
+SUBJECTS = (*KINDS, *AZURE, *GCS)
 PLANTED = 4
 
 
@@ -237,3 +242,36 @@ def test_inode_numbers_identify_files(root: Path) -> None:
     assert numbers["a"] != numbers["b"]
     with open(root / "a", "rb") as file:
         assert os.fstat(file.fileno()).st_ino == (root / "a").stat().st_ino == numbers["a"]
+
+
+@pytest.mark.parametrize("options", [(), ("--metadata", "full")], ids=["listing", "full"])
+def test_S12_a_link_of_an_older_gcsfuse(google_server: GcsServer, storemount: Storemount, options: tuple[str, ...]) -> None:
+    """An empty object, whose metadata says whereto; renamed, it is one still. A listing alone does not tell it (see `--metadata`)."""
+    with fresh_bucket(google_server) as bucket:
+        bucket.put("data", b"content")
+        bucket.put("link")
+        bucket.annotate("link", {"gcsfuse_symlink_target": "data"})
+        name = storemount.register(bucket.name, "gcp", bucket.uri, google_server.attributes())
+        mount = Mount(storemount, name, options)
+        with mounted(mount):
+            if options:
+                assert sorted(os.listdir(mount.point)) == ["data", "link"]
+            assert os.readlink(mount.point / "link") == "data"
+            assert os.lstat(mount.point / "link").st_size == 4
+            assert (mount.point / "link").read_bytes() == b"content"
+            os.rename(mount.point / "link", mount.point / "moved")
+            assert os.readlink(mount.point / "moved") == "data"
+        with mounted(Mount(storemount, name, options)) as mount:
+            assert os.readlink(mount.point / "moved") == "data"
+        assert bucket.list() == {"data": 7, "moved": 0}
+        assert bucket.metadata("moved")["gcsfuse_symlink_target"] == "data"
+
+
+_buckets = itertools.count(1)
+
+
+@contextmanager
+def fresh_bucket(server: GcsServer) -> Iterator[GcsBucket]:
+    bucket = GcsBucket(server, f"gcsfuse-{next(_buckets)}").create()
+    yield bucket
+    bucket.remove()

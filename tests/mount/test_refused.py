@@ -20,6 +20,7 @@ from tests.support.faults import refusal
 from tests.support.mounting import REMOTE, STORES, Mount, bucket_mount, mount_of, mounted
 from tests.support.outside import Bucket, Outside
 from tests.support.proxy import Proxy
+from tests.support.readme import told
 from tests.support.servers import BucketClient, guarded_moto_server, permit
 from tests.support.waiting import eventually
 
@@ -72,7 +73,7 @@ def trouble(request: pytest.FixtureRequest, storemount: Storemount, fresh_store:
     else:
         outside = fresh_store(request.param)
         made = in_a_folder(mount_of(storemount, request.param, outside, OPTIONS), outside)
-    made.mount.expect(r"WARNING storemount\.verbs")
+    made.mount.expect(r"WARNING storemount\.kernel\.verbs")
     made.mount.expect(r"put of '(d/file|another)' was refused")
     yield made
 
@@ -231,12 +232,13 @@ def test_S16_credentials_that_may_only_read(storemount: Storemount) -> None:
         bucket.create().put("there", b"can be read")
         permit(server, "s3:Get*", "s3:List*")
         mount = bucket_mount(storemount, "s3-fsspec", bucket, OPTIONS)
-        mount.expect(r"WARNING storemount\.verbs")
+        mount.expect(r"WARNING storemount\.kernel\.verbs")
         mount.expect("put of 'new' was refused")
         with mounted(mount):
             assert (mount.point / "there").read_bytes() == b"can be read"
             assert write(mount.point / "new", DATA) is None
             assert sync(mount.point / "new") == errno.EACCES
+            assert told("it is kept, see: storemount status", mount.log.read_text())
             assert mount.status()["refused"] == 1
             assert (mount.point / "new").read_bytes() == DATA
             permit(server, "s3:*")

@@ -75,7 +75,7 @@ def check(base: Path, *, owner: bool = True) -> None:
     assert run(base / "file") == "works\n"
 
 
-@pytest.mark.parametrize("kind", [*REMOTE, AZURE, GCS])
+@pytest.mark.parametrize("kind", [*REMOTE, *AZURE, *GCS])
 def test_S12_metadata_survives_remounts_on_every_machine(
     kind: str, fresh_store: Callable[[str], Outside], storemount: Storemount, tmp_path: Path
 ) -> None:

@@ -15,7 +15,7 @@ from tests.support.mounting import AZURE, CLASS, GCS, KINDS, STORES, Subject, pl
 from tests.support.renaming import EXCHANGE, NOREPLACE, renameat2
 from tests.support.waiting import synced
 
-SUBJECTS = (*KINDS, CLASS, AZURE, GCS)
+SUBJECTS = (*KINDS, CLASS, *AZURE, *GCS)
 PLANTED = 8
 
 

@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from storemount.api.fileapi import FileApi, Store
+from storemount.api.session import Session
 from storemount.config import Places
-from storemount.fileapi import Store
-from storemount.session import Session
 from storemount.stores.reopened import AHEAD
 from tests.support.command import Storemount
 from tests.support.mounting import Mount, mounted, temporary_home
 from tests.support.servers import BucketClient, S3Server, guarded_moto_server, revoke, second_key
 from tests.support.waiting import eventually
-from tests.support.zenml_trees import zenml_tree
+from tests.support.zenml_trees import configure, zenml_tree
 
 ANSWERS = """#!{python}
 import pathlib, sys
@@ -75,6 +75,23 @@ def test_S14_a_mount_outlives_the_credentials_that_it_began_with() -> None:
             assert bucket_now.get("written") == b"with the new ones"
         logged = Path(mount.log).read_text()
         assert not [secret for secret in (bucket.server.secret, second.secret) if secret in logged]
+
+
+def test_S14_a_store_that_is_named_by_its_uri_outlives_them_too(caplog: pytest.LogCaptureFixture) -> None:
+    """Not registered here: that ZenML has it is enough."""
+    with connected() as (storemount, bucket, second), caplog.at_level(logging.INFO):
+        environ = storemount.environment
+        configure(storemount.home / "config/zenml", "s3_connected", {"path": bucket.uri})
+        session = Session(Places.of(environ), environ, engine="fsspec")
+        api = FileApi(session)
+        assert api.listdir(bucket.uri) == ["there"]
+        assert eventually(lambda: "new credentials for s3://models" in caplog.text)
+        revoke(bucket.server)
+        with api.open(f"{bucket.uri}/written", "w") as file:
+            file.write("with the new ones")
+        session.close()
+        with second.client("models") as bucket_now:
+            assert bucket_now.get("written") == b"with the new ones"
 
 
 def test_S14_an_open_store_outlives_them_too(caplog: pytest.LogCaptureFixture) -> None:

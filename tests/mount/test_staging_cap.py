@@ -17,12 +17,7 @@ from tests.support.waiting import synced
 
 MIB = 1024 * 1024
 WRITERS = 10
-KINDS = ("local", "s3-native")
-
-
-@pytest.fixture(params=KINDS)
-def kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+SUBJECTS = ("local", "s3-native")
 
 
 @pytest.fixture

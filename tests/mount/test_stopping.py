@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,16 +20,12 @@ from tests.support.command import Storemount
 from tests.support.mounting import REMOTE, STORES, Mount, bucket_mount, mount_of, mounted
 from tests.support.outside import Outside, contents
 from tests.support.proxy import Proxy
+from tests.support.readme import told
 from tests.support.servers import BucketClient
 from tests.support.waiting import eventually, exited
 
+SUBJECTS = STORES
 FILES = 40
-
-
-@pytest.fixture(params=STORES)
-def kind(request: pytest.FixtureRequest) -> str:
-    kind: str = request.param
-    return kind
 
 
 @pytest.fixture
@@ -137,7 +136,7 @@ def test_S8_past_the_drain_timeout_the_exit_code_says_so(remote: Mount, storemou
         daemon.terminate()
         said, complained = daemon.communicate(timeout=30)
     assert (daemon.returncode, said) == (ExitCode.NOT_DRAINED, "")
-    assert "stopped with 1 changes not in the store" in complained and "'precious'" in complained
+    assert told("not in the store; the next mount of it takes them up", complained) and "'precious'" in complained
     assert not remote.mounted
     proxy.become(proxy.forward)
     with mounted(remote):
@@ -160,16 +159,31 @@ def test_S8_foreground(mount: Mount, outside: Outside, storemount: Storemount) -
 
 
 def test_S8_nothing_is_left_on_disk(mount: Mount, storemount: Storemount) -> None:
-    """After a drained stop there is no staged file and no socket; an empty journal stays, and what is noted of metadata."""
+    """After a drained stop there is no staged file and no socket; an empty journal stays, and notes of metadata and of warmed names."""
 
     def leftovers() -> set[Path]:
-        names = [path for name in ("state", "run") for path in (storemount.home / name).rglob("*") if not path.is_dir()]
-        return {path for path in names if not re.fullmatch(r"lock|journal\.sqlite.*|.*\.log|.*\.notes", path.name)}
+        names = [path for name in ("state", "cache", "run") for path in (storemount.home / name).rglob("*") if not path.is_dir()]
+        return {path for path in names if not re.fullmatch(r"lock|journal\.sqlite.*|.*\.log|.*\.(notes|warm)", path.name)}
 
     before = leftovers()
     with mounted(mount):
         (mount.point / "file").write_bytes(b"x" * 100_000)
     assert leftovers() <= before
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can make a mount namespace of its own")
+def test_S8_an_unmount_in_another_mount_namespace_ends_and_leaves_the_mount(
+    fresh_store: Callable[[str], Outside], storemount: Storemount
+) -> None:
+    outside = fresh_store("local")
+    mount = mount_of(storemount, "local", outside)
+    with mounted(mount), mount.watched(60):
+        words = ["unshare", "--mount", "--propagation", "private", sys.executable, "-m", "storemount", "unmount", str(mount.point)]
+        done = subprocess.run(words, env=storemount.environment, capture_output=True, text=True, timeout=30)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "serves another one" in done.stdout
+        (mount.point / "file").write_bytes(b"goes on")
+    assert outside.get("file") == b"goes on"
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can make a mount namespace of its own")
@@ -189,6 +203,42 @@ def test_S8_an_unmount_ends_though_another_mount_namespace_still_has_the_mount(
                 done = storemount.run("unmount", str(mount.point), within=30)
                 assert (done.returncode, done.stderr) == (0, "")
                 mount.gone()
+                assert told("another mount namespace still has it", mount.log.read_text())
             finally:
                 container.kill()
     assert outside.get("file") == b"saved"
+
+
+@contextmanager
+def on_its_way(path: Path) -> Iterator[Callable[[], None]]:
+    """An open file that no process has: it was sent through a socket, and nobody has taken it out. Gives what ends that."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        descriptor = os.open(path, os.O_RDONLY)
+        socket.send_fds(ours, [b"x"], [descriptor])
+        os.close(descriptor)
+
+        def arrives() -> None:
+            _, descriptors, _, _ = socket.recv_fds(theirs, 1, 1)
+            os.close(descriptors[0])
+
+        yield arrives
+
+
+def test_S8_an_unmount_waits_a_moment_for_what_nobody_seems_to_use(fresh_store: Callable[[str], Outside], storemount: Storemount) -> None:
+    """As the copy of the mount that a container has while it is made."""
+    mount = mount_of(storemount, "local", fresh_store("local"))
+    mount.start()
+    try:
+        with on_its_way(mount.point) as arrives:
+            done = storemount.run("unmount", str(mount.point))
+            assert done.returncode == ExitCode.BUSY
+            assert "used by a process that this user may not see; close what is open there, or add --lazy" in done.stderr
+            assert mount.mounted
+            later = threading.Timer(0.5, arrives)
+            later.start()
+            assert storemount.run("unmount", str(mount.point)).returncode == 0
+            later.join()
+        mount.gone()
+    finally:
+        mount.clear()

@@ -11,14 +11,10 @@ import pytest
 from tests.support.command import Storemount
 from tests.support.mounting import AZURE, GCS, Mount, mount_of, mounted
 from tests.support.outside import Outside
+from tests.support.readme import told
 
-KINDS = ("local", "s3-native", "s3-fsspec", AZURE, GCS)
+SUBJECTS = ("local", "s3-native", "s3-fsspec", *AZURE, *GCS)
 BASE = b"x" * 20_000
-
-
-@pytest.fixture(params=KINDS)
-def kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
 
 
 @pytest.fixture
@@ -57,6 +53,7 @@ def test_S9_an_edit_of_what_another_machine_has_changed_is_kept_beside_it(both: 
     names = outside.keys("notes")
     (beside,) = [name for name in names if name.startswith("notes.conflict-")]
     assert len(names) == 2 and {outside.get("notes"), outside.get(beside)} == {theirs, ours}
+    assert any(told("was changed in the store while it was edited here", mount.log.read_text()) for mount in both)
     listed = [conflict for mount in both for conflict in mount.status()["conflicts"]]
     assert [(conflict["path"], conflict["ours"]) for conflict in listed] == [("notes", beside)]
     for mount in both:

@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.mounting import AZURE, CLASS, GCS, KINDS, Subject, planted_bytes
 
-SUBJECTS = (*KINDS, CLASS, AZURE, GCS)
+SUBJECTS = (*KINDS, CLASS, *AZURE, *GCS)
 PLANTED = 12
 BLOCK = 128 * 1024
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,16 +21,20 @@ from storemount.stores.flavors.user import UserFlavor
 from storemount.stores.memory import MemoryStore
 from storemount.stores.user.source import ClassSource
 from storemount.stores.user.steps import MARKER
+from tests.support import servers
 from tests.support.azurite import AzureServer, ContainerView, azurite
 from tests.support.gcs import GcsBucket, GcsServer, gcs_server
 from tests.support.objects import AsyncObjects, View
-from tests.support.servers import BucketClient, S3Server, moto_server
+from tests.support.servers import BucketClient, S3Server, moto_server, versity_server
 from tests.support.shelf import Bag
 
 ENGINES = ["native", "fsspec"]
 AZURE = ["azure-native", "azure-fsspec"]
 GCS = ["gcs-native", "gcs-fsspec"]
-FLAT = ["memory", *ENGINES, *AZURE, *GCS]
+VERSITY = ["versity-native", "versity-fsspec"]
+"""A second S3 server, which checks signatures and conditions, where it is on PATH."""
+
+FLAT = ["memory", *ENGINES, *AZURE, *GCS, *(VERSITY if shutil.which(servers.VERSITY) else ())]
 CLASSES = {"class": "Shelf", "async-class": "AsyncShelf", "flat-class": "Bag"}
 """Classes of `tests.support.shelf`, as users would register them."""
 
@@ -152,6 +157,11 @@ class Subject:
     def azure(self) -> bool:
         return self.name in AZURE
 
+    def needs_any_key(self) -> None:
+        """Skips a test where the server cannot have every key that S3 has."""
+        if self.name in VERSITY:
+            pytest.skip("versitygw keeps objects as files of a folder: none beside a directory of its name, no //; AWS has both")
+
     def holds(self, key: str) -> bool:
         """Whether the service behind this store can have such a key. OpenDAL drops spaces at the end of a path, so that it would be
         another; where no other client stands in, it is refused."""
@@ -171,6 +181,12 @@ def s3_server() -> Iterator[S3Server]:
         yield S3Server(*named.split())
         return
     with moto_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def second_server() -> Iterator[S3Server]:
+    with versity_server() as server:
         yield server
 
 
@@ -251,6 +267,10 @@ def make_subject(name: str, request: pytest.FixtureRequest) -> Subject:
     if name in ENGINES:
         bucket: BucketClient = request.getfixturevalue("bucket")
         return Subject(name, s3_store(bucket.server, bucket.uri, name), bucket)
+    if name in VERSITY:
+        second: S3Server = request.getfixturevalue("second_server")
+        client = second.client(f"bucket-{os.getpid()}-{next(_numbers)}").create()
+        return Subject(name, s3_store(second, client.uri, name.removeprefix("versity-")), client)
     if name in GCS:
         google: GcsBucket = request.getfixturevalue("google_bucket")
         return Subject(name, gcs_store(google.server, google.uri, name.removeprefix("gcs-")), google)

@@ -12,6 +12,7 @@ from storemount.errors import (
     Changed,
     Corrupt,
     Denied,
+    Expired,
     InvalidName,
     MissingStore,
     StoreMountError,
@@ -83,7 +84,7 @@ async def test_s14_an_azure_that_is_down_is_unreachable(engine: str, source: Sou
         pytest.param(reset, Unavailable, id="reset"),
         pytest.param(azure_refusal("403 Forbidden", "AuthenticationFailed"), Denied, id="wrong-key"),
         pytest.param(azure_refusal("403 Forbidden", "AuthorizationPermissionMismatch"), Denied, id="not-allowed"),
-        pytest.param(azure_refusal("401 Unauthorized", "InvalidAuthenticationInfo"), Denied, id="expired-token"),
+        pytest.param(azure_refusal("401 Unauthorized", "InvalidAuthenticationInfo"), Expired, id="expired-token"),
         pytest.param(azure_refusal("412 Precondition Failed", "LeaseIdMissing"), Unavailable, id="leased"),
     ],
 )
@@ -162,10 +163,10 @@ async def test_s3_nonsense_is_never_an_absent_blob(engine: str, treat: Treatment
 
 @engines
 async def test_credentials_that_azure_refuses_are_denied(engine: str, azure_server: AzureServer, source: SourceMaker) -> None:
-    expired = {"account_name": ACCOUNT, "endpoint": azure_server.endpoint}
-    expired["sas_token"] = "?sv=2024-11-04&ss=b&srt=sco&sp=rwdlac&se=2020-01-01T00:00:00Z&sig=c2lnbmF0dXJl"
+    forged = {"account_name": ACCOUNT, "endpoint": azure_server.endpoint}
+    forged["sas_token"] = "?sv=2024-11-04&ss=b&srt=sco&sp=rwdlac&se=2120-01-01T00:00:00Z&sig=c2lnbmF0dXJl"
     wrong = AzureServer(azure_server.endpoint, KEY).attributes()
-    for attributes in (expired, wrong):
+    for attributes in (forged, wrong):
         store = open_store(StoreSpec("test", "azure", "abfs://container", attributes), engine=engine)
         found = await failures(store, source, *VERBS)
         assert kinds(found) == each(Denied, *VERBS)

@@ -104,6 +104,7 @@ async def test_S9_our_own_bytes_stand_in_the_way_of_a_second_try(subject: Subjec
 
 
 async def test_S9_a_condition_is_about_this_very_key(subject: Subject, source: SourceMaker) -> None:
+    subject.needs_any_key()
     subject.outside.put("d/f2", b"another")
     subject.outside.put("d/f/x" if subject.flat else "d/e/x", b"below")
     await subject.store.write("d/f", source(b"ours"), absent=True)

@@ -25,6 +25,7 @@ from tests.stores.conftest import ENGINES, SourceMaker
 from tests.support.aws import CONTAINER, Vault, nowhere, only_with, vault
 from tests.support.faults import faulty_server, refused_address, silence
 from tests.support.proxy import Proxy, proxy_to
+from tests.support.readme import told
 from tests.support.servers import REGION, BucketClient, S3Server
 
 SECRET = "role-secret"
@@ -106,8 +107,9 @@ def test_single_sign_on(role: Vault, monkeypatch: pytest.MonkeyPatch, tmp_path: 
 def test_a_single_sign_on_that_has_run_out_is_expired(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     account = "sso_account_id=123456789012\nsso_role_name=r\n"
     configure(tmp_path, f"[profile work]\nsso_start_url=https://absent.example.org/start\nsso_region=eu-west-1\n{account}")
-    with pytest.raises(Expired, match=r"Token for https://absent\.example\.org/start does not exist"):
+    with pytest.raises(Expired, match=r"Token for https://absent\.example\.org/start does not exist") as caught:
         ambient("work")()
+    assert told("Error loading SSO Token", str(caught.value))
 
 
 def test_web_identity(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -194,7 +196,7 @@ async def test_many_tasks_wait_for_one_look(autojump_clock: trio.testing.MockClo
     assert looks.count == 1
 
 
-async def test_they_are_replaced_before_they_expire(mock_clock: trio.testing.MockClock) -> None:
+async def test_they_are_replaced_before_they_expire(mock_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture) -> None:
     looks = Looks(3600)
     credentials = Credentials(looks.look)
     assert (await credentials.obtain()).key == "key-1"
@@ -203,6 +205,7 @@ async def test_they_are_replaced_before_they_expire(mock_clock: trio.testing.Moc
     mock_clock.jump(2)
     looks.broken = True
     assert (await credentials.obtain()).key == "key-1", "they still work, and are used until they do not"
+    assert told("the credentials expire soon", caplog.text)
     looks.broken = False
     assert (await credentials.obtain()).key == "key-1", "and nobody is asked all the time"
     mock_clock.jump(PAUSE)

@@ -16,6 +16,7 @@ from storemount.errors import (
     Changed,
     Corrupt,
     Denied,
+    Expired,
     Invalid,
     MissingStore,
     StoreMountError,
@@ -293,7 +294,7 @@ async def test_S14_silence_ends_with_the_deadline(engine: str, verb: str, source
     [
         pytest.param(reset, Unavailable, id="reset"),
         pytest.param(garbage, Corrupt, id="garbage"),
-        pytest.param(answer("401 Unauthorized"), Denied, id="401"),
+        pytest.param(answer("401 Unauthorized"), Expired, id="401"),
         pytest.param(answer("403 Forbidden"), Denied, id="403"),
         pytest.param(answer("400 Bad Request"), Invalid, id="400"),
         pytest.param(answer("409 Conflict"), Unavailable, id="409"),

@@ -108,8 +108,9 @@ async def test_a_token_that_is_not_taken_any_more_is_replaced_in_place(google: C
     await store.check()
     assert (script.given, script.seen) == (2, ["t1", "t1", "t2", "t2"])
     script.good = 9
-    with pytest.raises(Denied):
+    with pytest.raises(Expired, match="the credentials have expired; renew them"):
         await store.check()
+    assert script.seen[-2:] == ["t2", "t3"], "what a login could mend is not tried again and again"
     await store.aclose()
 
 
@@ -120,34 +121,69 @@ async def test_an_access_token_by_itself_is_taken_until_it_ends(engine: str, goo
     store = open_store(spec, engine=engine, deadline=5.0)
     await store.check()
     script.good = 2
-    with pytest.raises(Denied) as caught:
-        await store.check()
+    for _ in range(2):
+        with pytest.raises(Expired) as caught:
+            await store.check()
     await store.aclose()
     assert (script.given, set(script.seen)) == (0, {"ya29.1"})
-    assert isinstance(caught.value, Expired) or engine == "native"
     assert "ya29" not in str(caught.value)
 
 
-async def test_credentials_that_google_refuses_are_denied(key: str) -> None:
-    treatment = whole(lambda head: response("400 Bad Request", json.dumps({"error": "invalid_grant"}).encode()))
-    with faulty_server(treatment) as endpoint:
-        spec = StoreSpec("test", "gcp", "gs://bucket", {"endpoint": endpoint, "token": account(endpoint, key)})
-        store = open_store(spec, deadline=5.0)
-        with pytest.raises(Denied):
+@engines
+async def test_an_access_token_in_a_file_is_read_again(engine: str, google: Callable[[Google], str], tmp_path: Path) -> None:
+    """As `gcloud auth print-access-token` writes it, every now and then."""
+    script = Google(good=1)
+    (tmp_path / "token").write_text("ya29.1\n")
+    spec = StoreSpec("test", "gcp", "gs://bucket", {"endpoint": google(script), "token": str(tmp_path / "token")})
+    store = open_store(spec, engine=engine, deadline=5.0)
+    await store.check()
+    script.good = 2
+    with pytest.raises(Expired):
+        await store.check()
+    (tmp_path / "token").write_text("ya29.2\n")
+    await store.check()
+    await store.aclose()
+    assert script.seen[-1] == "ya29.2"
+
+
+@engines
+async def test_credentials_that_google_refuses_have_expired_until_somebody_logs_in(
+    engine: str, google: Callable[[Google], str], key: str, tmp_path: Path
+) -> None:
+    """What is said of a login that was revoked, or has run out; the file that the next login writes is read."""
+    refusing = whole(lambda head: response("400 Bad Request", json.dumps({"error": "invalid_grant"}).encode()))
+    with faulty_server(refusing) as refused:
+        endpoint = google(Google(good=1))
+        (tmp_path / "login.json").write_text(account(refused, key))
+        spec = StoreSpec("test", "gcp", "gs://bucket", {"endpoint": endpoint, "token": str(tmp_path / "login.json")})
+        store = open_store(spec, engine=engine, deadline=5.0)
+        with pytest.raises(Expired, match="invalid_grant"):
+            await store.check()
+        (tmp_path / "login.json").write_text(account(endpoint, key))
+        await store.check()
+        await store.aclose()
+
+
+@engines
+async def test_what_the_credentials_may_not_do_is_denied(engine: str) -> None:
+    with faulty_server(whole(lambda head: response("403 Forbidden"))) as endpoint:
+        store = open_store(StoreSpec("test", "gcp", "gs://bucket", {"endpoint": endpoint, "token": "anon"}), engine=engine, deadline=5.0)
+        with pytest.raises(Denied) as caught:
             await store.check()
         await store.aclose()
+    assert not isinstance(caught.value, Expired)
 
 
 def test_a_token_server_that_fails_says_nothing_of_the_credentials() -> None:
     """google-auth tries for seconds before it says so; here only what it says."""
     assert type(translate(RefreshError("internal_failure", retryable=True), "x")) is Unavailable
-    assert type(translate(RefreshError("invalid_grant"), "x")) is Denied
+    assert type(translate(RefreshError("invalid_grant"), "x")) is Expired
     assert type(translate(TransportError("no route"), "x")) is Unreachable
 
 
-async def test_no_credentials_anywhere_is_denied(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+async def test_no_credentials_anywhere_have_to_come_yet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "nothing"))
     store = open_store(StoreSpec("test", "gcp", "gs://bucket", {"endpoint": "http://127.0.0.1:1"}), deadline=5.0)
-    with pytest.raises(Denied):
+    with pytest.raises(Expired):
         await store.check()
     await store.aclose()

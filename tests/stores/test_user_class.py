@@ -39,6 +39,7 @@ from storemount.stores.flavors.user import UserFlavor
 from storemount.stores.user.copies import Copies
 from storemount.stores.user.source import ClassSource
 from tests.stores.conftest import SourceMaker
+from tests.support.readme import told
 from tests.support.shelf import AsyncShelf, Bag, Shelf
 
 SECRET = "hunter2-and-more"
@@ -231,7 +232,7 @@ async def test_what_has_no_name_is_told_in_the_class_words_with_one_traceback(tm
             with pytest.raises(Unavailable, match=r"there: quota of \*\*\* is used up"):
                 await store.stat("there")
     (record,) = caplog.records
-    assert "Failing raised what has no name" in record.message and "raise copy.copy(self.ERROR[0])" in record.message
+    assert told("raised what has no name in storemount", record.message) and "raise copy.copy(self.ERROR[0])" in record.message
     assert SECRET not in record.message
 
 

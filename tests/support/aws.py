@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -90,6 +90,11 @@ def vault(life: timedelta = timedelta(hours=1)) -> Iterator[Vault]:
 
 def only_with(proxy: Proxy, holder: Vault) -> Treatment:
     """Pass on what is signed with the token of now; anything else has an expired token."""
+    return only_saying(proxy, lambda: f"x-amz-security-token: {holder.token}\r\n", _EXPIRED)
+
+
+def only_saying(proxy: Proxy, word: Callable[[], str], otherwise: Treatment) -> Treatment:
+    """Pass on connections whose first request has `word` in its head, in whatever letters; the others are treated `otherwise`."""
 
     def treat(connection: socket.socket) -> None:
         head = b""
@@ -97,8 +102,7 @@ def only_with(proxy: Proxy, holder: Vault) -> Treatment:
             head = connection.recv(1 << 16, socket.MSG_PEEK)
             if not head:
                 return
-        fresh = f"x-amz-security-token: {holder.token}\r\n".encode()
-        (proxy.forward if fresh in head.replace(b"X-Amz-Security-Token", b"x-amz-security-token") else _EXPIRED)(connection)
+        (proxy.forward if word().lower().encode() in head.lower() else otherwise)(connection)
 
     return treat
 

@@ -19,10 +19,11 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from azure.core.exceptions import ResourceNotFoundError
-from azure.storage.blob import ContainerClient
+from azure.storage.blob import ContainerClient, ContainerSasPermissions, generate_container_sas
 
 from tests.support.servers import announced
 
@@ -105,6 +106,12 @@ class ContainerView:
     @property
     def uri(self) -> str:
         return f"abfs://{self.name}"
+
+    def signature(self, *, minutes: float) -> str:
+        """A shared access signature for all that can be done here, which ends in so many minutes."""
+        allowed = ContainerSasPermissions(read=True, add=True, create=True, write=True, delete=True, list=True)
+        end = datetime.now(UTC) + timedelta(minutes=minutes)
+        return generate_container_sas(ACCOUNT, self.name, account_key=self.server.key, permission=allowed, expiry=end)
 
     def create(self) -> ContainerView:
         self._client.create_container()

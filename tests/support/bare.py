@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar, cast
@@ -23,7 +23,7 @@ from pyfuse3 import EntryAttributes, FUSEError, RequestContext, SetattrFields
 from storemount.assembly import Mount, assemble
 from storemount.config import MountSettings
 from storemount.errors import Changed, StoreMountError
-from storemount.nodes import ROOT, Node
+from storemount.names.nodes import ROOT, Node
 from storemount.stores.base import Artifact, ArtifactStore, Source
 from storemount.writeback.slot import JOURNAL
 from tests.support.faulty import FaultyStore
@@ -218,19 +218,24 @@ async def bare_mount(
     cache_size: int = 64 * 1024 * 1024,
     deadline: float = 20.0,
     metadata: str = "listing",
+    cache: Path | None = None,
 ) -> AsyncIterator[BareMount]:
     """A mount over `store`, gone when the context is left as a daemon that was killed is: what was not uploaded then is not, and what was
     promised is in `staging`, for the next mount."""
     settings = MountSettings("/nowhere", ttl=ttl, upload_delay=upload_delay, cache_size=cache_size, deadline=deadline, metadata=metadata)
     with ExitStack() as death:
         async with trio.open_nursery() as nursery:
-            mount = assemble(store, settings, staging, "test", nursery)
+            mount = assemble(store, settings, staging, "test", nursery, cache)
             death.callback(close_descriptors, staging)
             death.callback(mount.ledger.close)
             if mount.notes is not None:
                 death.callback(mount.notes.close)
+            if mount.tier is not None:
+                death.callback(mount.tier.snapshot.close)
             await mount.recovery.confirm()
             nursery.start_soon(mount.worker.run)
+            if mount.tier is not None:
+                nursery.start_soon(mount.tier.disk.run)
             yield BareMount(mount, store)
             nursery.cancel_scope.cancel()
 
@@ -291,13 +296,14 @@ async def objects(store: ArtifactStore) -> dict[str, bytes]:
     """Everything that the store has: key -> bytes. Faults ordered for a FaultyStore do not meet these requests."""
     truth = faultless(store)
     found: dict[str, bytes] = {}
-    async for page in truth.list("", recursive=True):
-        for child in page:
-            assert child.artifact is not None
-            try:
-                directory = truth.traits.real_directories and child.name.endswith("/")
-                size = 0 if directory else child.artifact.size
-                found[child.artifact.key] = bytes(await truth.read(child.artifact, 0, size)) if size else b""
-            except Changed:  # An upload was faster: look again.
-                return await objects(store)
+    try:
+        async with aclosing(truth.list("", recursive=True)) as pages:
+            async for page in pages:
+                for child in page:
+                    assert child.artifact is not None
+                    directory = truth.traits.real_directories and child.name.endswith("/")
+                    size = 0 if directory else child.artifact.size
+                    found[child.artifact.key] = bytes(await truth.read(child.artifact, 0, size)) if size else b""
+    except Changed:  # An upload was faster: look again.
+        return await objects(store)
     return found

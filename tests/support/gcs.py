@@ -79,6 +79,10 @@ class GcsBucket:
         told = self._ask("POST", f"/upload/storage/v1/b/{self.name}/o?uploadType=media&name={quote(key, safe='')}", data)
         return str(json.loads(told)["generation"])
 
+    def annotate(self, key: str, metadata: Mapping[str, str]) -> None:
+        """Add to the object's metadata."""
+        self._ask("PATCH", self._object(key), json.dumps({"metadata": dict(metadata)}).encode(), "application/json")
+
     def get(self, key: str) -> bytes:
         """Raises KeyError when there is no such object."""
         try:

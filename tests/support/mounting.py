@@ -33,8 +33,8 @@ from tests.support.waiting import exited
 _COMPLAINT = re.compile(r"\b(WARNING|ERROR|CRITICAL)\b|Traceback|never awaited|Exception ignored", re.IGNORECASE)
 PLAIN = "plain"
 REMOTE = ("s3-native", "s3-fsspec")
-AZURE = "azure-native"
-GCS = "gcs-fsspec"
+AZURE = ("azure-native", "azure-fsspec")
+GCS = ("gcs-native", "gcs-fsspec")
 """For the modules where a store's own ways matter most: how directories are marked, what is copied, what a condition does."""
 CUSTOM = "custom"
 """A local folder once more, but through fsspec, as any of its file systems would be."""
@@ -165,7 +165,7 @@ class Subject:
     @property
     def remote(self) -> bool:
         """Whether each request costs a few milliseconds, and large counts should be smaller."""
-        return self.kind in (*REMOTE, AZURE, GCS)
+        return self.kind in (*REMOTE, *AZURE, *GCS)
 
 
 @contextmanager

@@ -71,9 +71,9 @@ class Proxy:
 
     def _cut(self) -> None:
         for connection in list(self._open):
+            self._open.discard(connection)  # One by one: what comes meanwhile is for the next cut.
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
-        self._open.clear()
 
     def _listen(self, listener: socket.socket) -> None:
         self._start(self._accept, listener)
@@ -90,6 +90,9 @@ class Proxy:
                 connection, _ = listener.accept()
                 self.connections += 1
                 self._open.add(connection)
+                if listener is not self._listener:
+                    # It came while `refuse` cut those that were open.
+                    connection.shutdown(socket.SHUT_RDWR)
                 self._start(self._serve, connection)
 
     def _serve(self, connection: socket.socket) -> None:

@@ -1,6 +1,6 @@
 """S3 servers for the tests, and a client that looks at a bucket from outside.
 
-What it is: moto as a subprocess on a free port of the loopback, with or without checked credentials,
+What it is: moto as a subprocess on a free port of the loopback, with or without checked credentials, versitygw where it is on PATH,
 and `BucketClient`, which shares no code with the stores under test.
 What it is not: a fault injector (see `faults`).
 Invariants: a server is ready when its context is entered, and gone when it is left. Nothing is asked of any other host.
@@ -11,8 +11,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -24,6 +26,8 @@ from urllib.request import Request, urlopen
 import botocore.config
 import botocore.exceptions
 import botocore.session
+
+from tests.support.waiting import eventually
 
 REGION = "us-east-1"
 
@@ -65,6 +69,35 @@ def moto_server(*, port: int = 0, environ: Mapping[str, str] | None = None) -> I
         finally:
             process.kill()
             process.wait()
+
+
+VERSITY = "versitygw"
+"""Another S3 server, over a folder: `go install github.com/versity/versitygw/cmd/versitygw@latest`. It checks signatures."""
+
+
+@contextmanager
+def versity_server() -> Iterator[S3Server]:
+    """An empty versitygw on a free port. The folder's file system has to keep extended attributes."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    with tempfile.TemporaryDirectory(prefix="versity-") as folder:
+        command = [VERSITY, "--access", S3Server.key, "--secret", "testing-secret", "--region", REGION, "--port", address, "posix", folder]
+        with subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True
+        ) as process:
+            try:
+                assert eventually(lambda: process.poll() is not None or _answers(address), 20) and process.poll() is None
+                yield S3Server(f"http://{address}", process=process)
+            finally:
+                process.kill()
+                process.wait()
+
+
+def _answers(address: str) -> bool:
+    host, _, port = address.partition(":")
+    with suppress(OSError), socket.create_connection((host, int(port))):
+        return True
+    return False
 
 
 @contextmanager
@@ -212,8 +245,11 @@ class BucketClient:
 
     def forget_uploads(self) -> None:
         """No multipart upload is known any more, as in a server that was started again with an empty memory."""
+        assert eventually(self._abort_all, 10)
+
+    def _abort_all(self) -> bool:
         for upload in self._s3.list_multipart_uploads(Bucket=self.name).get("Uploads", ()):
             # moto answers 500 when the daemon's own request for it comes at the same time; what counts is that it has gone.
             with suppress(botocore.exceptions.ClientError):
                 self.abort(upload["Key"], upload["UploadId"])
-        assert self.uploads() == []
+        return not self.uploads()

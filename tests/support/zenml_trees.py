@@ -10,8 +10,11 @@ path), `s3_pair` (references to the secret `pair`), `gcp_store`, `azure_store`, 
 
 from __future__ import annotations
 
+import base64
+import json
 import shutil
 import sqlite3
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -31,3 +34,11 @@ def zenml_tree(kind: str, folder: Path) -> Path:
             database.executescript(text)
         path.unlink()
     return folder
+
+
+def configure(tree: Path, name: str, configuration: Mapping[str, object]) -> None:
+    """Let an artifact store of a `new` tree be described so, as `zenml artifact-store update` would."""
+    text = base64.b64encode(json.dumps(configuration).encode())
+    with closing(sqlite3.connect(tree / "local_stores/default_zen_store/zenml.db")) as database, database:
+        changed = database.execute("UPDATE stack_component SET configuration = ? WHERE name = ? AND type = 'artifact_store'", (text, name))
+    assert changed.rowcount == 1

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from storemount.nodes import Node
-from storemount.tree import Tree
+from storemount.disk import Budget
+from storemount.names.nodes import Node
+from storemount.names.tree import Tree
 from storemount.writeback.change import Change, Kind
 from storemount.writeback.journal import Journal
 from storemount.writeback.room import Room
@@ -18,7 +19,12 @@ from storemount.writeback.staging import StagedFile, Staging
 
 def room(folder: Path) -> Room:
     """All there is."""
-    return Room(folder, None, 0.0, lambda: None)
+    return Room(folder, Budget(None), 0.0, lambda: None, nothing_gives_way)
+
+
+async def nothing_gives_way() -> bool:
+    """There is no cache on this disk."""
+    return False
 
 
 class Notes:

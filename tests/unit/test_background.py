@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 
 from storemount.errors import ExitCode
+from tests.support.readme import told
 from tests.support.waiting import exited
 
 PROGRAM = """
 import os, signal, sys, time
 from pathlib import Path
-from storemount.background import run_in_background
+from storemount.running.background import run_in_background
 from storemount.errors import ExitCode, Refusal
 
 def serve(ready):
@@ -70,7 +71,8 @@ def test_a_death_without_a_word_names_the_log(log: Path, body: str, how: str) ->
     done = launch(body, log)
     assert done.returncode == ExitCode.UNEXPECTED
     assert how in done.stdout and str(log) in done.stdout
-    assert ("ValueError: a bug" in log.read_text()) == ("a bug" in body)
+    unforeseen, said = "a bug" in body, log.read_text()
+    assert unforeseen == ("ValueError: a bug" in said) == told("the mount ended in a way nobody foresaw", said)
 
 
 def test_an_end_before_readiness_is_not_success(log: Path) -> None:

@@ -12,12 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from storemount.cli import INTERRUPTED, run
 from storemount.errors import ExitCode
 from tests.support.command import Storemount
 from tests.support.mounting import temporary_home
+from tests.support.readme import told
 from tests.support.zenml_trees import zenml_tree
 
-HEAVY = ("trio", "pyfuse3", "fsspec", "opendal", "asyncio", "s3fs", "botocore", "tomlkit")
+HEAVY = ("trio", "pyfuse3", "fsspec", "opendal", "asyncio", "s3fs", "botocore", "tomlkit", "prometheus_client")
 SECRET = "wJalrXUtnFEMI-not-to-be-seen"
 
 
@@ -42,7 +44,7 @@ def test_importing_the_command_line_imports_nothing_heavy() -> None:
 def test_every_exit_code_is_in_the_help(storemount: Storemount) -> None:
     text = storemount.must("--help")
     codes = {int(code) for code in re.findall(r"^ +(\d+)  \S", text, re.MULTILINE)}
-    assert codes == {*ExitCode, 130}
+    assert codes == {*ExitCode, INTERRUPTED}
 
 
 @pytest.mark.parametrize(
@@ -52,10 +54,14 @@ def test_every_exit_code_is_in_the_help(storemount: Storemount) -> None:
         "mount",
         "unmount",
         "status",
+        "ls-pending",
+        "metrics",
+        "log-level",
         "flush",
         "retry",
         "export",
         "uri",
+        "doctor",
         "artifact-store",
         "store",
         *(f"artifact-store {verb}" for verb in ["register", "list", "describe", "update"]),
@@ -102,6 +108,8 @@ def test_without_a_word_it_shows_the_help(storemount: Storemount) -> None:
         (("retry", "--all", "mnt"), "give a PATH, or --all"),
         (("export", "mnt"), "Missing argument 'DEST'"),
         (("default", "mnt", "--durability", "much"), "--durability"),
+        (("default", "mnt", "--metrics-listen", "9100"), "'9100' is not an address; write HOST:PORT"),
+        (("log-level", "loud"), "'loud' is not one of"),
         (("store", "registr", "x"), "registr"),
         (("store", "register", "x", "-f", "local", "--path", "/srv", "stray"), "'stray' is not an attribute"),
     ],
@@ -215,6 +223,26 @@ def test_flavors_are_listed_with_their_attributes(storemount: Storemount) -> Non
     text = storemount.must("artifact-store", "flavor", "list")
     assert all(re.search(rf"^{flavor} ", text, re.MULTILINE) for flavor in ("local", "s3", "custom"))
     assert "s3 --client_kwargs" in text
+
+
+@pytest.mark.parametrize(("error", "code"), [(ValueError("a bug"), ExitCode.UNEXPECTED), (KeyboardInterrupt(), INTERRUPTED)])
+def test_S16_what_nobody_foresaw_is_one_line_and_its_traceback_is_in_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: BaseException, code: int
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setattr("storemount.cli.root.main", fails)
+    assert run(["status"]) == code
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    file = tmp_path / "storemount/logs/failures.log"
+    if code == INTERRUPTED:
+        assert said == "storemount: interrupted\n" and not file.exists()
+    else:
+        assert told("the details are in", said) and said.endswith(f" {file}\n")
+        assert "ValueError: a bug" in file.read_text()
 
 
 def test_a_secret_is_nowhere_but_in_the_private_file(storemount: Storemount) -> None:

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from storemount import mounted
+from storemount.api import mounted
 from storemount.cli import progress
 from storemount.cli.leftovers import unfinished
 from storemount.cli.place import Place, place_of
 from storemount.cli.progress import SHOWN, last_answer, named
 from storemount.config import Places
 from storemount.errors import ExitCode, Refusal
-from storemount.mountinfo import Mounted
-from storemount.registry import Registry
+from storemount.kernel.mountinfo import Mounted
+from storemount.registry.stores import Registry
 from storemount.writeback.ledger import Ledger, Row
 from storemount.writeback.slot import JOURNAL, Slot, take
 
@@ -74,7 +74,7 @@ def test_a_path_belongs_to_the_innermost_mount(monkeypatch: pytest.MonkeyPatch, 
 @pytest.fixture
 def places(tmp_path: Path) -> Places:
     (tmp_path / "state/staging").mkdir(parents=True)
-    return Places(*(tmp_path / name for name in ("data", "config", "etc", "state", "run")))
+    return Places(*(tmp_path / name for name in ("data", "config", "etc", "state", "cache", "run")))
 
 
 def left(places: Places, store: str, count: int) -> Slot:

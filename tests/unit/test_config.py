@@ -40,6 +40,7 @@ def test_places_follow_the_xdg_variables() -> None:
         "XDG_DATA_HOME": "/d",
         "XDG_CONFIG_HOME": "/c",
         "XDG_STATE_HOME": "/s",
+        "XDG_CACHE_HOME": "/h2",
         "XDG_RUNTIME_DIR": "/r",
         "STOREMOUNT_SYSTEM_CONFIG": "/e",
     }
@@ -48,6 +49,7 @@ def test_places_follow_the_xdg_variables() -> None:
         config=Path("/c/storemount"),
         system_config=Path("/e"),
         state=Path("/s/storemount"),
+        cache=Path("/h2/storemount"),
         runtime=Path("/r/storemount"),
     )
 

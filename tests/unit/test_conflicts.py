@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storemount.conflicts import beside
-from storemount.tree import MAX_SEGMENT, mappable
+from storemount.names.tree import MAX_SEGMENT, mappable
+from storemount.writeback.conflicts import beside
 
 NOW = 1_790_000_000.25
 ENDING = r"\.conflict-(.+)-(\d{8}T\d{6})-(\d{3})"

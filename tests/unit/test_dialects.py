@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import stat
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storemount.stores.base import Meta
+from storemount.stores.base import Artifact, Meta
 from storemount.stores.dialects import Written, azure_written, gcs_written, length, merged, read, s3_written
+from storemount.stores.metadata import meta_in, meta_out
 
 TIME = 1_700_000_000_123_456_789
 FILE = Meta(mode=0o100750, uid=1000, gid=100, mtime_ns=TIME, xattrs={b"user.colour": b"red"})
@@ -91,6 +93,7 @@ def test_S12_what_is_written_is_read_back(meta: Meta, written: Written) -> None:
         ({"is_symlink": "true"}, 0o120777),  # blobfuse2
         ({"Is_Symlink": "true", "mode": "0644"}, 0o120777),
         ({"gcsfuse_symlink_target": "a/b"}, 0o120777),
+        ({"gcsfuse_symlink_target": ""}, None),
         ({"goog-reserved-file-is-symlink": "false"}, None),
     ],
 )
@@ -115,6 +118,14 @@ def test_S12_modes_of_every_tool_are_read(told: dict[str, str], mode: int | None
 )
 def test_S12_times_of_every_tool_are_read(told: dict[str, str], mtime_ns: int | None) -> None:
     assert read(told).mtime_ns == mtime_ns
+
+
+def test_S12_an_older_gcsfuse_tells_where_a_link_points() -> None:
+    """Beside nothing but an empty object; a newer one has it as the bytes, which then count."""
+    meta = read({"gcsfuse_symlink_target": "a/ü"})
+    assert meta_in(json.loads(json.dumps(meta_out(meta)))) == meta
+    assert Artifact("link", "1", 0, 0, meta).told_target == "a/ü".encode()
+    assert Artifact("link", "1", 4, 0, meta).told_target == b""
 
 
 @pytest.mark.parametrize("text", ["", "%", "[1]", "%7B%22user.a%22%3A1%7D", "%7B%22user.a%22%3A%22*%22%7D", "null"])

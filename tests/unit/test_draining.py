@@ -15,11 +15,11 @@ import pytest
 
 from storemount.cli.unmount import follow
 from storemount.config import MountSettings, Places
-from storemount.control import address, socket_path
-from storemount.draining import Drain, reach
+from storemount.control.client import address, socket_path
 from storemount.errors import ExitCode, Refusal
-from storemount.launch import Launch
-from storemount.mountpoint import Host
+from storemount.kernel.mountpoint import Host
+from storemount.running.draining import Drain, reach
+from storemount.running.launch import Launch
 from storemount.stores.flavors import StoreSpec
 from tests.support.mounting import temporary_home
 
@@ -138,7 +138,7 @@ def test_a_daemon_that_dies_meanwhile_is_not_success(home: Path) -> None:
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("ends", [True, False])
 def test_a_new_mount_lets_an_earlier_one_end_but_not_for_ever(home: Path, ends: bool) -> None:
-    places = Places(*(home / name for name in ("data", "config", "etc", "state", "run")))
+    places = Places(*(home / name for name in ("data", "config", "etc", "state", "cache", "run")))
     (home / "mnt").mkdir()
     places.runtime.mkdir()
     launch = Launch(StoreSpec("memory", "memory", "memory://"), MountSettings(str(home / "mnt")), "auto", places)

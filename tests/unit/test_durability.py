@@ -20,6 +20,7 @@ from storemount.writeback.ledger import Ledger
 from storemount.writeback.record import Record
 from storemount.writeback.staging import StagedFile
 from tests.support.bare import without_threads
+from tests.support.readme import told
 from tests.unit.rows import Files, Rows
 
 _sync = module._sync
@@ -232,5 +233,5 @@ async def test_S7_groups_follow_by_themselves_within_a_second_and_a_failure_ends
         put = disk.files.put(f"{error}")
         await trio.sleep(1)
         assert put.synced is (error is None)
-    assert "is not safe from a power cut yet: [Errno 5] the disk is broken" in caplog.text
+    assert "[Errno 5] the disk is broken" in caplog.text and told("what was closed is not safe from a power cut yet", caplog.text)
     assert all(synced for _, synced in disk.marked())

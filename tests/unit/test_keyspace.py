@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from storemount.api.keys import key_below
+from storemount.api.keyspace import Keyspace
+from storemount.api.volume import Entry
 from storemount.errors import AlreadyExists, Changed, Forbidden, NotADirectory, NotFound, TooManyLinks
-from storemount.keys import key_below
-from storemount.keyspace import Keyspace
 from storemount.stores.base import Artifact, Source
 from storemount.stores.local import LocalStore
 from storemount.stores.memory import MemoryStore
-from storemount.volume import Entry
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from storemount.mountinfo import Mounted, mounted_at, mounts, parse, users_of
+from storemount.kernel.mountinfo import Mounted, mounted_at, mounts, parse, users_of
 
 LINES = rb"""22 27 0:21 / /proc rw,relatime - proc proc rw
 45 27 0:42 / /mnt/with\040space\134and\011tab ro,nosuid shared:7 master:1 - fuse.storemount my\040store ro,user_id=1000,group_id=1

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from storemount.errors import ExitCode, Refusal
-from storemount.mountpoint import Host, check, check_apart, check_fuse, check_outside_store, located
+from storemount.kernel.mountpoint import Host, check, check_apart, check_fuse, check_outside_store, located
 
 
 @pytest.fixture

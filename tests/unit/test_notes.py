@@ -12,6 +12,7 @@ import pytest
 
 from storemount.stores.base import Artifact, Meta
 from storemount.stores.notes import BROKEN, SAME_TIME, Notes
+from tests.support.readme import told
 
 META = Meta(mode=0o100755, uid=5, mtime_ns=7, xattrs={b"user.\xff": b"\x00\xff"})
 
@@ -92,6 +93,7 @@ def test_S12_a_broken_file_is_moved_aside_with_one_line(path: Path, caplog: pyte
     notes.close()
     assert Path(f"{path}{BROKEN}").read_bytes() == content
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    assert told("are broken", caplog.text)
 
 
 def test_S12_a_broken_row_is_moved_aside_with_the_rest(path: Path, notes: Notes, caplog: pytest.LogCaptureFixture) -> None:
@@ -110,3 +112,4 @@ def test_S12_a_folder_that_takes_no_file_is_done_without(tmp_path: Path, caplog:
     notes.note([artifact()])
     assert notes.recall([artifact()]) == {}
     assert len(caplog.records) == 1
+    assert told("this mount does without", caplog.text)

@@ -97,13 +97,23 @@ def test_a_file_read_everywhere_is_fetched_whole_when_it_fits() -> None:
     dice = random.Random(3)
     sizes = {True: [0] * 0, False: [0] * 0}
     for fits in sizes:
-        window = Window(64 * MIB, fits=fits)
+        window = Window(64 * MIB, in_memory=fits)
         for _ in range(100):
             start = dice.randrange(64) * MIB
             sizes[fits].append(window.note(start, start + 4096))
     assert sizes[True][0] == SMALLEST
     assert sizes[True][-1] == LARGEST
     assert LARGEST not in sizes[False]
+
+
+def test_a_file_read_everywhere_comes_whole_when_only_the_disk_can_hold_it_and_is_read_from_there_in_small_blocks() -> None:
+    dice, named = random.Random(5), []
+    window = Window(64 * MIB, in_memory=False, on_disk=True)
+    for _ in range(40):
+        start = dice.randrange(64) * MIB
+        assert window.note(start, start + 4096) < LARGEST
+        named += _ahead(window, start + 4096, room=2 * LARGEST)
+    assert sorted(start for start, stop in named if stop - start == LARGEST) == list(range(0, 64 * MIB, LARGEST))
 
 
 def test_the_rest_of_a_file_read_everywhere_comes_by_itself_a_little_at_a_time() -> None:

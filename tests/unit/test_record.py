@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storemount.errors import Denied
-from storemount.nodes import Attributes, Node
+from storemount.names.nodes import Attributes, Node
+from storemount.names.tree import Tree
 from storemount.stores.base import Artifact, Meta
-from storemount.tree import Tree
 from storemount.writeback.change import Change, Kind, State
 from storemount.writeback.journal import Journal
 from storemount.writeback.ledger import Ledger, Row

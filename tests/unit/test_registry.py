@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from storemount.config import Places
-from storemount.entry import Entry, Level
 from storemount.errors import ExitCode, Refusal
-from storemount.registry import Registry
+from storemount.registry.entry import Entry, Level
+from storemount.registry.stores import Registry
 from storemount.stores.flavors import StoreSpec
 
 USER, SYSTEM = Level.USER, Level.SYSTEM
@@ -21,12 +21,26 @@ USER, SYSTEM = Level.USER, Level.SYSTEM
 
 @pytest.fixture
 def places(tmp_path: Path) -> Places:
-    return Places(*(tmp_path / name for name in ("data", "config", "etc", "state", "run")))
+    return Places(*(tmp_path / name for name in ("data", "config", "etc", "state", "cache", "run")))
 
 
 @pytest.fixture
 def registry(places: Places) -> Registry:
     return Registry(places, environ={"KEY": "AKIA", "SECRET": "hunter2", "ROOT": "s3://from-env/x"}, reserved={"mount", "status"})
+
+
+def test_a_credential_of_the_service_is_read_when_the_store_is_opened(places: Places, registry: Registry, tmp_path: Path) -> None:
+    """Registered in a shell, where there are none; opened in a service with LoadCredential=."""
+    registry.register(s3(key="credential:s3-key", secret="credential:s3-secret"))
+    assert registry.entry("s3_store").shown()["secret"] == "credential:s3-secret"
+    with pytest.raises(Refusal, match="LoadCredential"):
+        registry.resolved("s3_store")
+    service = Registry(places, environ={"CREDENTIALS_DIRECTORY": str(tmp_path)}, reserved=())
+    with pytest.raises(Refusal, match=r"s3-key cannot be read \(No such file.*LoadCredential=s3-key:/PATH"):
+        service.resolved("s3_store")
+    (tmp_path / "s3-key").write_text("AKIA\n")
+    (tmp_path / "s3-secret").write_text("hunter2\n")
+    assert service.resolved("s3_store").spec.attributes == {"key": "AKIA", "secret": "hunter2"}
 
 
 def s3(name: str = "s3_store", path: str = "s3://bucket", level: Level = USER, **attributes: str) -> Entry:
@@ -258,11 +272,11 @@ WRITER = """
 import sys
 from pathlib import Path
 from storemount.config import Places
-from storemount.entry import Entry, Level
-from storemount.registry import Registry
+from storemount.registry.entry import Entry, Level
+from storemount.registry.stores import Registry
 
 root, writer = Path(sys.argv[1]), sys.argv[2]
-registry = Registry(Places(*(root / name for name in ("data", "config", "etc", "state", "run"))), environ={}, reserved=())
+registry = Registry(Places(*(root / name for name in ("data", "config", "etc", "state", "cache", "run"))), environ={}, reserved=())
 for number in range(15):
     registry.register(Entry(f"{writer}-{number}", "local", "/srv", Level.USER))
     registry.rename(f"{writer}-{number}", f"{writer}-{number}-renamed", Level.USER)

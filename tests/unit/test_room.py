@@ -9,6 +9,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from storemount.disk import Budget
 from storemount.errors import NoSpace
 from storemount.writeback.room import IDLE, Room
 
@@ -18,10 +19,16 @@ class Place:
 
     def __init__(self, folder: Path) -> None:
         self.hurried = 0
-        self.room = Room(folder, 100, 10.0, self._hurry)
+        self.budget = Budget(100)
+        self.evictable = 0
+        self.room = Room(folder, self.budget, 10.0, self._hurry, self._give_way)
 
     def _hurry(self) -> None:
         self.hurried += 1
+
+    async def _give_way(self) -> bool:
+        gone, self.budget.cached = self.budget.cached, self.budget.cached - self.evictable
+        return self.budget.cached < gone
 
     async def write(self, count: int, file: str) -> None:
         if not self.room.fits(count, file):
@@ -102,3 +109,17 @@ async def test_S15_everybody_who_waits_hears_of_room_at_once(clock: MockClock, n
     await trio.testing.wait_all_tasks_blocked()
     assert place.room.taken == 20
     assert trio.current_time() == began
+
+
+async def test_S15_the_disk_cache_gives_way_before_a_write_waits(clock: MockClock, place: Place) -> None:
+    place.budget.cached = place.evictable = 60
+    began = trio.current_time()
+    await place.write(50, "a")
+    assert trio.current_time() == began
+    assert place.budget.cached == 0
+
+
+async def test_S15_what_the_disk_cache_keeps_counts(clock: MockClock, place: Place) -> None:
+    place.budget.cached = 60
+    with pytest.raises(NoSpace):
+        await place.write(50, "a")

@@ -12,6 +12,7 @@ import pytest
 
 from storemount.writeback.ledger import Ledger, Row
 from storemount.writeback.slot import take
+from tests.support.readme import told
 
 ROOT = Path(__file__).parents[2]
 HOLDER = """
@@ -98,7 +99,7 @@ def test_S8_of_two_that_are_unfinished_one_is_taken_and_the_other_is_named_and_l
     unfinished(three[2])
     first = take(tmp_path, "store")
     (warning,) = caplog.records
-    assert str(three[2]) in warning.getMessage()
+    assert str(three[2]) in warning.getMessage() and told("left changes in", warning.getMessage())
     second = take(tmp_path, "store")
     assert [first.folder, second.folder] == three[1:]
     first.release()

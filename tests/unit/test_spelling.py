@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from storemount.spelling import Spelling, joined
-from storemount.volume import Access
+from storemount.api.spelling import Spelling, joined
+from storemount.api.volume import Access
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from storemount.nodes import ROOT, Node
+from storemount.names.nodes import ROOT, Node
+from storemount.names.tree import Tree, mappable
 from storemount.stores.base import Artifact, Child
-from storemount.tree import Tree, mappable
 
 SOON = 10.0
 

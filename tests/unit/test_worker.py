@@ -13,8 +13,8 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from storemount.errors import Denied, Unavailable
-from storemount.nodes import Node
-from storemount.tree import Tree
+from storemount.names.nodes import Node
+from storemount.names.tree import Tree
 from storemount.writeback.change import REMOVALS, Applied, Change, Kind, State
 from storemount.writeback.journal import Journal
 from storemount.writeback.staging import Staging

@@ -16,15 +16,16 @@ from pathlib import Path
 import pytest
 
 from storemount.config import Places
-from storemount.entry import Entry, Level
 from storemount.errors import ExitCode, Refusal
-from storemount.importing import Import
-from storemount.registry import Registry
+from storemount.registry.entry import Entry, Level
+from storemount.registry.importing import Import
+from storemount.registry.stores import Registry
 from storemount.stores.flavors import StoreSpec
 from storemount.zenml.attributes import spec_of
 from storemount.zenml.definition import Definition
 from storemount.zenml.interpreter import interpreter
 from storemount.zenml.names import ZenML
+from tests.support.readme import told
 from tests.support.zenml_trees import zenml_tree
 
 PLAIN = {"key": "plain-key", "secret": "plain-secret", "client_kwargs": '{"endpoint_url": "http://127.0.0.1:9000"}'}
@@ -46,7 +47,7 @@ def tree(environ: dict[str, str]) -> Callable[[str], Path]:
 
 @pytest.fixture
 def places(tmp_path: Path) -> Places:
-    return Places(*(tmp_path / name for name in ("data", "config", "etc", "state", "run")))
+    return Places(*(tmp_path / name for name in ("data", "config", "etc", "state", "cache", "run")))
 
 
 @pytest.fixture
@@ -136,8 +137,9 @@ def test_what_only_zenml_can_tell_needs_a_python_that_has_it(
     with closing(sqlite3.connect(folder / DATABASE)) as database:
         database.executescript(change)
     wanted = refused(ExitCode.BAD_CONFIGURATION, f"ZenML itself has to be asked for '{name}'", reason, "pip install 'storemount[zenml]'")
-    with pytest.raises(Refusal, check=wanted):
+    with pytest.raises(Refusal, check=wanted) as caught:
         ZenML(environ).resolve(name)
+    assert told("ZenML itself has to be asked for", caught.value.message)
 
 
 @pytest.mark.parametrize(
@@ -153,6 +155,13 @@ def test_a_server_is_only_asked_for_a_name_and_never_for_a_list(
     with pytest.raises(Refusal, check=refused(ExitCode.BAD_CONFIGURATION, "no store is named 'there'", "zenml.example.org")) as caught:
         registry.spec("there")
     assert "word" not in caught.value.message
+
+
+def test_a_name_that_nobody_knows_is_said_with_both_places(registry: Registry, tree: Callable[[str], Path]) -> None:
+    tree("new")
+    with pytest.raises(Refusal, check=refused(ExitCode.UNKNOWN_STORE, "'nowhere'")) as caught:
+        registry.spec("nowhere")
+    assert told("no store is named", caught.value.message)
 
 
 def test_the_active_stack_without_a_secrets_manager_is_named(environ: dict[str, str], tree: Callable[[str], Path]) -> None:
@@ -347,8 +356,9 @@ def test_another_version_of_zenml_is_kept_from_the_database(environ: dict[str, s
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "zenml.py").write_text("__version__ = '0.99.0'\n")
     given = {**environ, "STOREMOUNT_ZENML_PYTHON": sys.executable, "PYTHONPATH": str(tmp_path / "other")}
-    with pytest.raises(Refusal, check=refused(ExitCode.BAD_CONFIGURATION, "last used by version 0.98.0", "has 0.99.0")):
+    with pytest.raises(Refusal, check=refused(ExitCode.BAD_CONFIGURATION, "last used by version 0.98.0", "has 0.99.0")) as caught:
         ZenML(given).resolve("s3_connected")
+    assert told("was last used by version", caught.value.message)
 
 
 def test_looking_a_name_up_imports_neither_zenml_nor_anything_heavy(environ: dict[str, str], tree: Callable[[str], Path]) -> None:

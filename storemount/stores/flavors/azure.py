@@ -11,16 +11,17 @@ import base64
 import binascii
 import os
 import re
+from functools import partial
 
 from storemount.stores.azuresettings import CREDENTIALS, SCHEMES, AzureSettings, Place, account_of, connection_parts
 from storemount.stores.base import ArtifactStore
-from storemount.stores.flavors.spec import FSSPEC, NATIVE, Attribute, Flavor, StoreSpec, bucket_path, refusal
+from storemount.stores.flavors.spec import FILE, FSSPEC, NATIVE, Attribute, Flavor, StoreSpec, bucket_path, check_reference, refusal
 from storemount.stores.uri import scheme_of
 
 _ATTRIBUTES = (
     Attribute("account_name", "name of the storage account"),
     Attribute("account_key", "access key of the account", secret=True),
-    Attribute("sas_token", "shared access signature", secret=True),
+    Attribute("sas_token", "shared access signature; it can be file:/PATH, read again when it expires", secret=True),
     Attribute("connection_string", "all of it in one, as the portal shows it below Access keys", secret=True),
     Attribute("client_id", "id of an application (with client_secret and tenant_id), or of a managed identity"),
     Attribute("client_secret", "secret of the application", secret=True),
@@ -55,6 +56,7 @@ def _check_credentials(spec: StoreSpec) -> None:
         raise refusal(spec, f"the attributes client_id and {said[0]} each say who we are; keep one of them")
     if "tenant_id" in given and "client_id" not in given:
         raise refusal(spec, "the attribute tenant_id goes with client_id; give both, or neither")
+    check_reference(spec, "sas_token")
     _check_key(spec, "account_key", spec.attributes.get("account_key", ""))
     if "connection_string" in given:
         _check_connection(spec, given)
@@ -102,7 +104,19 @@ def _open(spec: StoreSpec, engine: str, deadline: float) -> ArtifactStore:
     foreign = settings.beyond_native()
     if engine == NATIVE and foreign:
         raise refusal(spec, f"the native engine does not know {', '.join(foreign)}; use --engine fsspec")
-    if engine == FSSPEC or foreign:
+    make = partial(_signed, settings, FSSPEC if engine == FSSPEC or foreign else NATIVE, deadline)
+    if not (sas := spec.attributes.get("sas_token", "")).startswith(FILE):
+        return make(None)
+    from storemount.stores.credentials import Credentials, from_file
+    from storemount.stores.renewing import Renewing
+
+    return Renewing(make, Credentials(from_file("sas_token", sas)))
+
+
+def _signed(settings: AzureSettings, engine: str, deadline: float, sas: str | None) -> ArtifactStore:
+    """The store whose requests carry this signature, or what the settings say."""
+    settings = settings.signed(sas) if sas is not None else settings
+    if engine == FSSPEC:
         from storemount.stores.azure import AzureStore
 
         return AzureStore(settings, deadline=deadline)

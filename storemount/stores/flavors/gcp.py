@@ -26,8 +26,8 @@ _NEEDED: dict[str, tuple[str, ...]] = {
 _ATTRIBUTES = (
     Attribute(
         "token",
-        "credentials: a JSON object, the path of a file with one, google_default (also without it: Application Default Credentials), "
-        "cloud (the machine's own account), anon, or an access token (ya29...), which ends within the hour",
+        "credentials: a JSON object, the path of a file with one (or with an access token), google_default (also without it: "
+        "Application Default Credentials), cloud (the machine's own account), anon, or an access token (ya29...), which ends in an hour",
         secret=True,
     ),
     Attribute("project", "the project that the bucket belongs to"),

@@ -12,11 +12,22 @@ from typing import TYPE_CHECKING
 
 from storemount.config import environment
 from storemount.stores.base import ArtifactStore
-from storemount.stores.flavors.spec import FILE, FSSPEC, NATIVE, Attribute, Flavor, StoreSpec, bucket_path, json_attribute, refusal
+from storemount.stores.flavors.spec import (
+    FSSPEC,
+    NATIVE,
+    Attribute,
+    Flavor,
+    StoreSpec,
+    bucket_path,
+    check_reference,
+    json_attribute,
+    refusal,
+)
 
 if TYPE_CHECKING:
     from storemount.stores.credentials import Keys
     from storemount.stores.s3settings import S3Settings
+    from storemount.stores.unfinished import Unfinished
 
 _SCHEME = "s3://"
 
@@ -51,9 +62,7 @@ def _check_attributes(spec: StoreSpec) -> None:
     if spec.attributes.get("profile") and spec.attributes.get("key"):
         raise refusal(spec, "the attributes profile and key are two ways to say the same; keep one of them")
     for name in ("key", "secret", "token"):
-        value = spec.attributes.get(name, "")
-        if value.startswith(FILE) and not re.match(r"file:(/(?!/)|~)", value):
-            raise refusal(spec, f"the attribute {name} names a file by a path that is not absolute; write file:/the/path")
+        check_reference(spec, name)
     inner = json_attribute(spec, "client_kwargs").get("endpoint_url")
     outer = spec.attributes.get("endpoint") or None
     if inner and outer and inner != outer:
@@ -67,27 +76,29 @@ def _open(spec: StoreSpec, engine: str, deadline: float) -> ArtifactStore:
     from storemount.stores.credentials import Credentials, look_for
     from storemount.stores.renewing import Renewing
     from storemount.stores.s3settings import S3_OBJECTS, S3Settings
+    from storemount.stores.unfinished import Unfinished
 
     settings = S3Settings.of(spec.path, spec.attributes, {name: json_attribute(spec, name) for name in S3_OBJECTS}, environment())
     foreign = settings.beyond_native()
     if engine == NATIVE and foreign:
         raise refusal(spec, f"the native engine does not know {', '.join(foreign)}; use --engine fsspec")
-    make = partial(_signed, settings, FSSPEC if engine == FSSPEC or foreign else NATIVE, deadline)
     look = look_for(spec.attributes.get("profile") or None, settings.given_keys)
-    return make(None) if look is None else Renewing(make, Credentials(look))
+    unfinished = Unfinished(keeps=look is not None)
+    make = partial(_signed, settings, FSSPEC if engine == FSSPEC or foreign else NATIVE, deadline, unfinished)
+    return make(None) if look is None else Renewing(make, Credentials(look), unfinished)
 
 
-def _signed(settings: S3Settings, engine: str, deadline: float, keys: Keys | None) -> ArtifactStore:
+def _signed(settings: S3Settings, engine: str, deadline: float, unfinished: Unfinished, keys: Keys | None) -> ArtifactStore:
     """The store whose requests are signed with these keys, or with those of the settings."""
     settings = settings.signed(keys)
     if engine == FSSPEC:
         from storemount.stores.s3 import S3Store
 
-        return S3Store(settings, deadline=deadline)
+        return S3Store(settings, deadline=deadline, unfinished=unfinished)
     from storemount.stores.native import NativeStore
     from storemount.stores.s3native import S3Service
 
-    return NativeStore(S3Service(settings), deadline=deadline)
+    return NativeStore(S3Service(settings, unfinished), deadline=deadline, unfinished=unfinished)
 
 
 FLAVOR = Flavor("s3", (_SCHEME,), _ATTRIBUTES, (NATIVE, FSSPEC), "a bucket of Amazon S3 or of a compatible server", _check, _open)

@@ -96,6 +96,13 @@ def refusal(spec: StoreSpec, message: str) -> Refusal:
     return Refusal(ExitCode.BAD_CONFIGURATION, f"store {spec.name!r}: {message}")
 
 
+def check_reference(spec: StoreSpec, name: str) -> None:
+    """Raises Refusal when the attribute `name` names a file (`FILE`) in a way that depends on where the daemon runs."""
+    value = spec.attributes.get(name, "")
+    if value.startswith(FILE) and not re.match(r"file:(/(?!/)|~)", value):
+        raise refusal(spec, f"the attribute {name} names a file by a path that is not absolute; write file:/the/path")
+
+
 def near(word: str, known: Iterable[str]) -> str:
     """A hint at the words that `word` may have been meant for; empty when none is like it."""
     found = difflib.get_close_matches(word, list(known), n=3, cutoff=0.5)

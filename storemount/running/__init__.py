@@ -1,0 +1,1 @@
+"""A daemon's life: launched, kept running, told to its service manager, drained."""
