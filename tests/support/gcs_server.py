@@ -289,10 +289,16 @@ ROUTES: tuple[tuple[str, Mapping[str, Route]], ...] = (
 )
 
 
+class Listener(ThreadingHTTPServer):
+    """Many connections at once may wait to be accepted: with socketserver's five, a burst of them meets the kernel's retries, of seconds."""
+
+    daemon_threads = True
+    request_queue_size = 1024
+
+
 def main() -> None:
     logging.disable()
-    server = ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), partial(Front, FaithfulStorage()))
-    server.daemon_threads = True
+    server = Listener(("127.0.0.1", int(sys.argv[1])), partial(Front, FaithfulStorage()))
     print(f"http://127.0.0.1:{server.server_port}", file=sys.stderr, flush=True)
     server.serve_forever()
 
