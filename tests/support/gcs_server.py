@@ -290,7 +290,7 @@ ROUTES: tuple[tuple[str, Mapping[str, Route]], ...] = (
 
 
 class Listener(ThreadingHTTPServer):
-    """Many connections at once may wait to be accepted: with socketserver's five, a burst of them meets the kernel's retries, of seconds."""
+    """A burst of connections may wait to be accepted: with socketserver's five it would meet the kernel's retries, of seconds."""
 
     daemon_threads = True
     request_queue_size = 1024
