@@ -42,7 +42,7 @@ def instance(name: str) -> str:
 
 
 def _shipped() -> Path:
-    beside = Path(__file__).resolve().parent.parent / "systemd"
+    beside = Path(__file__).resolve().parents[2] / "systemd"
     if beside.is_dir():
         return beside
     for file in distribution("storemount").files or ():
