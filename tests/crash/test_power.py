@@ -9,7 +9,6 @@ import pytest
 from tests.crash.cycle import Score
 from tests.crash.disk import missing
 from tests.crash.power import run_apart
-from tests.support.command import Storemount
 
 pytestmark = [pytest.mark.skipif(bool(missing()), reason=missing()), pytest.mark.timeout(300)]
 CUTS = 3
@@ -34,6 +33,4 @@ def test_S7_what_was_closed_survives_power_cuts(kind: str, home: Path) -> None:
 @pytest.mark.parametrize("durability", ["power", "store"])
 def test_S7_with_more_durability_nothing_is_lost_at_all(durability: str, home: Path) -> None:
     """What close returned for is there, however late the power went."""
-    if "--durability" not in Storemount(home).must("mount", "--help"):
-        pytest.skip("this storemount has no --durability yet")
     sound(run_apart(home, "--cuts=2", f"--durability={durability}", "--seed=22", within=280), 2)

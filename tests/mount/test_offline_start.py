@@ -18,7 +18,7 @@ OPTIONS = ("--deadline", "2s", "--ttl", "60s", "--drain-timeout", "30s")
 def mount(request: pytest.FixtureRequest, bucket: BucketClient, proxy: Proxy, storemount: Storemount) -> Mount:
     """A mount (not started) of a bucket behind the proxy."""
     mount = bucket_mount(storemount, request.param, bucket, OPTIONS, {"endpoint": proxy.endpoint})
-    mount.expect(r"WARNING storemount\.(writeback\.worker|arrival)")
+    mount.expect(r"WARNING storemount\.(writeback\.worker|running\.arrival)")
     return mount
 
 
