@@ -25,9 +25,12 @@ from tests.support.mounting import (
     CUSTOM,
     GCS,
     KINDS,
+    MEMORY,
     PLAIN,
+    PROTOCOL,
     REMOTE,
     STORES,
+    Mount,
     Subject,
     mount_of,
     mounted,
@@ -60,9 +63,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def _chosen(kinds: Sequence[str], config: pytest.Config) -> list[str]:
     """Those of `kinds` that are asked for. With --every-store, what runs on a folder and on S3 runs on every engine and server, and what
-    runs on a file system of fsspec runs on a class, too; what is only for S3 or for a folder stays there."""
+    runs on a file system of fsspec runs on a registered one, on a class and in memory, too; what is only for S3 or for a folder stays there."""
     if config.getoption("--every-store"):
-        more = (*(REMOTE + AZURE + GCS if {STORES[0], REMOTE[0]} <= set(kinds) else ()), *((CLASS,) if CUSTOM in kinds else ()))
+        more = (*(REMOTE + AZURE + GCS if {STORES[0], REMOTE[0]} <= set(kinds) else ()), *((PROTOCOL, CLASS, MEMORY) if CUSTOM in kinds else ()))
         kinds = [*kinds, *(kind for kind in more if kind not in kinds)]
     asked = config.getoption("--subjects").split(",")
     return [kind for kind in kinds if asked == [""] or kind in asked]
@@ -156,6 +159,10 @@ def subject(request: pytest.FixtureRequest, home: Path, storemount: Storemount) 
         folder = Folder(home / name)
         folder.root.mkdir()
         yield Subject(kind, folder.root, planted=plant(folder, planted))
+        return
+    if kind == MEMORY:
+        with mounted(Mount(storemount, "memory://", getattr(request.module, "MOUNT_OPTIONS", ()))) as mount:
+            yield Subject(kind, mount.point, mount=mount)
         return
     server = server_for(kind, request)
     outside = open_outside(kind, home, server, name)

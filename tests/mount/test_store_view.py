@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.command import Storemount
-from tests.support.mounting import STORES, Mount, Subject, mount_of, mounted, planted_bytes
+from tests.support.mounting import STORES, Mount, Subject, mounted, planted_bytes
 from tests.support.outside import Outside, contents
 from tests.support.waiting import eventually, synced
 
@@ -208,9 +208,8 @@ def test_S8_unmount_waits_for_the_store(subject: Subject, storemount: Storemount
 def second_mount(storemount: Storemount, subject: Subject, *options: str) -> Mount:
     """The same store, mounted once more elsewhere."""
     assert subject.mount is not None
-    if subject.remote:
-        return Mount(storemount, subject.mount.store, ("--engine", subject.kind.removeprefix("s3-"), *options))
-    return mount_of(storemount, subject.kind, outside_of(subject), options)
+    engine = ("--engine", subject.kind.partition("-")[2]) if subject.remote else ()
+    return Mount(storemount, subject.mount.store, (*engine, *options))
 
 
 def test_two_mounts_of_one_store(root: Path, subject: Subject, storemount: Storemount) -> None:

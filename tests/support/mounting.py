@@ -40,6 +40,10 @@ CUSTOM = "custom"
 """A local folder once more, but through fsspec, as any of its file systems would be."""
 CLASS = "class"
 """A local folder once more, by way of a user's class with the usual faults (`tests.support.shelf`); only some modules ask for it."""
+PROTOCOL = "protocol"
+"""A local folder once more, through a file system of fsspec that is registered with its options, as a user's would be."""
+MEMORY = "memory"
+"""A store that nobody sees from outside, as it lives in its daemon."""
 STORES = ("local", *REMOTE)
 KINDS = (PLAIN, *STORES, CUSTOM)
 NOTHING: Mapping[str, str] = MappingProxyType({})
@@ -197,6 +201,9 @@ def mount_of(command: Storemount, kind: str, outside: Outside, options: Sequence
     if kind == CLASS:
         assert isinstance(outside, Folder)
         return class_mount(command, outside.root, options)
+    if kind == PROTOCOL:
+        assert isinstance(outside, Folder)
+        return protocol_mount(command, outside.root, options)
     if isinstance(outside, Folder):
         return Mount(command, outside.root.as_uri().replace("file:", "local:" if kind == CUSTOM else "file:"), options)
     if isinstance(outside, Container):
@@ -217,6 +224,12 @@ def class_mount(command: Storemount, folder: Path, options: Sequence[str] = ()) 
     mount = Mount(command, name, options)
     mount.expect(rf"{name}: .*\(S\d+\)")
     return mount
+
+
+def protocol_mount(command: Storemount, folder: Path, options: Sequence[str] = ()) -> Mount:
+    """A mount (not started) of the folder by way of fsspec's `dir`, a file system around another one, which needs options to be opened."""
+    attributes = {"options": json.dumps({"path": str(folder), "target_protocol": "file"})}
+    return Mount(command, command.register(folder.name, "custom", "dir://", attributes), options)
 
 
 def bucket_mount(
