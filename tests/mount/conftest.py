@@ -36,6 +36,7 @@ from tests.support.mounting import (
     mounted,
     open_outside,
     plant,
+    plant_within,
     temporary_home,
 )
 from tests.support.outside import Folder, Outside
@@ -61,14 +62,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("kind", _chosen(metafunc.module.SUBJECTS, metafunc.config))
 
 
-def _chosen(kinds: Sequence[str], config: pytest.Config) -> list[str]:
+def _chosen(kinds: Sequence[str], config: pytest.Config) -> Sequence[object]:
     """Those of `kinds` that are asked for. With --every-store, what runs on a folder and on S3 runs on every engine and server, and what
-    runs on a file system of fsspec runs on a registered one, on a class and in memory, too; what is only for S3 or for a folder stays there."""
+    runs on a file system of fsspec runs on a registered one, on a class and in memory; what is only for S3 or for a folder stays there."""
     if config.getoption("--every-store"):
-        more = (*(REMOTE + AZURE + GCS if {STORES[0], REMOTE[0]} <= set(kinds) else ()), *((PROTOCOL, CLASS, MEMORY) if CUSTOM in kinds else ()))
+        remote = REMOTE + AZURE + GCS if {STORES[0], REMOTE[0]} <= set(kinds) else ()
+        more = (*remote, *((PROTOCOL, CLASS, MEMORY) if CUSTOM in kinds else ()))
         kinds = [*kinds, *(kind for kind in more if kind not in kinds)]
     asked = config.getoption("--subjects").split(",")
-    return [kind for kind in kinds if asked == [""] or kind in asked]
+    found = [kind for kind in kinds if asked == [""] or kind in asked]
+    return found or [pytest.param("none", marks=pytest.mark.skip(reason=f"--subjects asks for none of {', '.join(kinds)}"))]
 
 
 @pytest.fixture(scope="session")
@@ -162,7 +165,7 @@ def subject(request: pytest.FixtureRequest, home: Path, storemount: Storemount) 
         return
     if kind == MEMORY:
         with mounted(Mount(storemount, "memory://", getattr(request.module, "MOUNT_OPTIONS", ()))) as mount:
-            yield Subject(kind, mount.point, mount=mount)
+            yield Subject(kind, mount.point, mount=mount, planted=plant_within(mount, planted))
         return
     server = server_for(kind, request)
     outside = open_outside(kind, home, server, name)

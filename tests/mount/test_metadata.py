@@ -16,10 +16,10 @@ import pytest
 
 from tests.support.command import Storemount
 from tests.support.gcs import GcsBucket, GcsServer
-from tests.support.mounting import AZURE, GCS, KINDS, STORES, Mount, Subject, mounted, planted_bytes
+from tests.support.mounting import AZURE, CLASS, GCS, KINDS, PROTOCOL, STORES, Mount, Subject, mounted, planted_bytes
 from tests.support.waiting import synced
 
-SUBJECTS = (*KINDS, *AZURE, *GCS)
+SUBJECTS = (*KINDS, PROTOCOL, CLASS, *AZURE, *GCS)
 PLANTED = 4
 
 

@@ -45,8 +45,9 @@ def is_refused(root: Path, subject: Subject, name: str) -> bool:
     """Whether the store cannot have the name. If so, each way to make it is refused at once (EILSEQ), and nothing is there."""
     if subject.kind not in AZURE or name not in NOT_ON_AZURE:
         return False
-    (root / "other").touch()
-    for act in ((root / name).touch, (root / name).mkdir, lambda: (root / name).symlink_to("x"), lambda: (root / "other").rename(root / name)):
+    other, wanted = root / "other", root / name
+    other.touch()
+    for act in (wanted.touch, wanted.mkdir, lambda: wanted.symlink_to("x"), lambda: other.rename(wanted)):
         with pytest.raises(OSError) as caught:
             act()
         assert caught.value.errno == errno.EILSEQ

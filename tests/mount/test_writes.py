@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.mounting import AZURE, CLASS, GCS, KINDS, Subject, planted_bytes
+from tests.support.mounting import AZURE, CLASS, GCS, KINDS, MEMORY, PROTOCOL, Subject, planted_bytes
 
-SUBJECTS = (*KINDS, CLASS, *AZURE, *GCS)
+SUBJECTS = (*KINDS, PROTOCOL, MEMORY, CLASS, *AZURE, *GCS)
 PLANTED = 12
 BLOCK = 128 * 1024
 

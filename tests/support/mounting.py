@@ -28,7 +28,7 @@ from tests.support.command import Storemount
 from tests.support.gcs import GcsBucket, GcsServer
 from tests.support.outside import Bucket, Container, Folder, Outside
 from tests.support.servers import BucketClient, S3Server
-from tests.support.waiting import exited
+from tests.support.waiting import exited, synced
 
 _COMPLAINT = re.compile(r"\b(WARNING|ERROR|CRITICAL)\b|Traceback|never awaited|Exception ignored", re.IGNORECASE)
 PLAIN = "plain"
@@ -245,6 +245,15 @@ def plant(outside: Outside, count: int) -> list[str]:
     keys = [f"planted/{number:03}" for number in range(count)]
     for key in keys:
         outside.put(key, planted_bytes(key))
+    return keys
+
+
+def plant_within(mount: Mount, count: int) -> list[str]:
+    """The same through the mount, where there is no other way; it then forgets the bytes, so that the files have not been read yet."""
+    keys = plant(Folder(mount.point), count)
+    if keys:
+        synced(mount.point)
+        mount.command.must("drop", str(mount.point))
     return keys
 
 
