@@ -63,10 +63,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def _chosen(kinds: Sequence[str], config: pytest.Config) -> Sequence[object]:
-    """Those of `kinds` that are asked for. With --every-store, what runs on a folder and on S3 runs on every engine and server, and what
-    runs on a file system of fsspec runs on a registered one, on a class and in memory; what is only for S3 or for a folder stays there."""
+    """Those of `kinds` that are asked for. With --every-store, what runs on S3 and on a folder or Azure runs on every engine and server,
+    and what runs on a file system of fsspec runs on a registered one, on a class and in memory; what is only for S3 or for a folder stays
+    there."""
     if config.getoption("--every-store"):
-        remote = REMOTE + AZURE + GCS if {STORES[0], REMOTE[0]} <= set(kinds) else ()
+        remote = REMOTE + AZURE + GCS if {STORES[0], REMOTE[0]} <= set(kinds) or {REMOTE[0], AZURE[0]} <= set(kinds) else ()
         more = (*remote, *((PROTOCOL, CLASS, MEMORY) if CUSTOM in kinds else ()))
         kinds = [*kinds, *(kind for kind in more if kind not in kinds)]
     asked = config.getoption("--subjects").split(",")
@@ -149,6 +150,21 @@ def fresh_store(request: pytest.FixtureRequest, storemount: Storemount) -> Itera
     yield make
     for view in made:
         view.close()
+
+
+@pytest.fixture
+def outside(kind: str, fresh_store: Callable[[str], Outside]) -> Outside:
+    """An empty store of this kind, seen from outside."""
+    return fresh_store(kind)
+
+
+@pytest.fixture
+def relay(kind: str, request: pytest.FixtureRequest) -> Iterator[Proxy]:
+    """The server of this kind of store at an address that can fail."""
+    server = server_for(kind, request)
+    assert server is not None
+    with proxy_to(server.endpoint) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

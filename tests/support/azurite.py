@@ -155,6 +155,16 @@ class ContainerView:
         blobs = self._client.list_blobs(include=["metadata"])
         return {blob.name + ("/" if (blob.metadata or {}).get("hdi_isfolder") == "true" else "") for blob in blobs}
 
+    def uploads(self) -> list[str]:
+        """Names of the blobs that have blocks and were never committed."""
+        return [blob.name for blob in self._client.list_blobs(include=["uncommittedblobs"]) if blob.name not in self.list(blob.name)]
+
+    def forget_uploads(self) -> None:
+        """Their blocks go with a blob that is written over them whole."""
+        for key in self.uploads():
+            self.put(key)
+            self.delete(key)
+
     def blocks(self, key: str) -> int:
         """How many blocks of a blob were sent and not committed; 0 when nothing of it is there."""
         try:

@@ -71,6 +71,12 @@ def azure_refusal(status: str, code: str) -> Treatment:
     return scripted(lambda head: response(status, error(code), lines=f"x-ms-error-code: {code}\r\n"))
 
 
+def google_refusal(status: str, reason: str, message: str) -> Treatment:
+    """A refusal of Google's for each request: a JSON document."""
+    told = {"error": {"code": int(status[:3]), "message": message, "errors": [{"reason": reason, "message": message}]}}
+    return answer(status, json.dumps(told).encode())
+
+
 def error(code: str) -> bytes:
     """The body of an error document of S3, or of Azure."""
     return f'<?xml version="1.0"?><Error><Code>{code}</Code><Message>no</Message></Error>'.encode()

@@ -128,6 +128,10 @@ class GcsBucket:
                 return []
             raise
 
+    def forget_uploads(self) -> None:
+        """Their sessions are unknown from now on."""
+        self._ask("DELETE", f"/unfinished/{self.name}")
+
     def close(self) -> None:
         pass
 

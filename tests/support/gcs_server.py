@@ -5,7 +5,7 @@ preconditions on generations, 404s that say whether the bucket is missing, pagin
 generation, merging PATCH, batches, unfinished uploads that can be cancelled, keys that are not paths, connections that are kept.
 What it is not: part of the product, which knows nothing of emulators. Not emulated: the XML interface, access control, encryption.
 Invariants: one request is done at a time. `GET /unfinished/BUCKET` lists the keys of uploads that were begun, and neither ended nor were
-cancelled.
+cancelled; `DELETE` forgets them, as a server would that was started again.
 """
 
 from __future__ import annotations
@@ -278,6 +278,12 @@ def unfinished(storage: FaithfulStorage, request: Any, response: Any) -> None:
     response.json([told["name"] for told in begun if told["bucket"] == request.params["bucket_name"]])
 
 
+def forget(storage: FaithfulStorage, request: Any, response: Any) -> None:
+    for upload in [upload for upload in storage.sessions if storage.resumable[upload]["bucket"] == request.params["bucket_name"]]:
+        del storage.sessions[upload]
+        storage.delete_resumable_file_obj(upload)
+
+
 Route = Callable[[FaithfulStorage, Any, Any], None]
 ROUTES: tuple[tuple[str, Mapping[str, Route]], ...] = (
     (OBJECT, {"GET": get_object, "DELETE": delete_object, "PATCH": patch_object}),
@@ -285,7 +291,7 @@ ROUTES: tuple[tuple[str, Mapping[str, Route]], ...] = (
     (r"/upload" + BUCKET + "/o", {"POST": upload, "PUT": upload_chunk, "DELETE": cancel_upload}),
     (OBJECT + r"/rewriteTo/b/(?P<dest_bucket_name>[-.\w]+)/o/(?P<dest_object_id>[^/]+)", {"POST": rewrite}),
     (r"/batch/storage/v1", {"POST": batch}),
-    (r"/unfinished/(?P<bucket_name>[-.\w]+)", {"GET": unfinished}),
+    (r"/unfinished/(?P<bucket_name>[-.\w]+)", {"GET": unfinished, "DELETE": forget}),
 )
 
 

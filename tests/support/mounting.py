@@ -196,8 +196,11 @@ def open_outside(kind: str, home: Path, server: S3Server | AzureServer | GcsServ
     return Bucket(server.client(bucket).create())
 
 
-def mount_of(command: Storemount, kind: str, outside: Outside, options: Sequence[str] = ()) -> Mount:
-    """A mount (not started) of the store that `outside` looks at, through the engine that `kind` names."""
+def mount_of(
+    command: Storemount, kind: str, outside: Outside, options: Sequence[str] = (), attributes: Mapping[str, str] = NOTHING
+) -> Mount:
+    """A mount (not started) of the store that `outside` looks at, through the engine that `kind` names. `attributes` of the store replace
+    those of the test server."""
     if kind == CLASS:
         assert isinstance(outside, Folder)
         return class_mount(command, outside.root, options)
@@ -208,13 +211,13 @@ def mount_of(command: Storemount, kind: str, outside: Outside, options: Sequence
         return Mount(command, outside.root.as_uri().replace("file:", "local:" if kind == CUSTOM else "file:"), options)
     if isinstance(outside, Container):
         client = outside.client
-        name = command.register(f"{client.name}-{kind}", "azure", client.uri, client.server.attributes())
+        name = command.register(f"{client.name}-{kind}", "azure", client.uri, {**client.server.attributes(), **attributes})
         return Mount(command, name, ("--engine", kind.removeprefix("azure-"), *options))
     if isinstance(outside, GcsBucket):
-        name = command.register(f"{outside.name}-{kind}", "gcp", outside.uri, outside.server.attributes())
+        name = command.register(f"{outside.name}-{kind}", "gcp", outside.uri, {**outside.server.attributes(), **attributes})
         return Mount(command, name, ("--engine", kind.removeprefix("gcs-"), *options))
     assert isinstance(outside, Bucket)
-    return bucket_mount(command, kind, outside.client, options)
+    return bucket_mount(command, kind, outside.client, options, attributes)
 
 
 def class_mount(command: Storemount, folder: Path, options: Sequence[str] = ()) -> Mount:

@@ -30,6 +30,14 @@ class Outside(Protocol):
 
     def keys(self, prefix: str = "") -> set[str]: ...
 
+    def uploads(self) -> list[str]:
+        """Keys of the uploads that were begun, and neither ended nor cancelled."""
+        ...
+
+    def forget_uploads(self) -> None:
+        """No such upload is known any more, as in a server that was started again with an empty memory."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -70,6 +78,12 @@ class Folder:
             found |= {f"{lead}{name}/" for name in folders} | {lead + name for name in files}
         return {key for key in found if key.startswith(prefix)}
 
+    def uploads(self) -> list[str]:
+        return []
+
+    def forget_uploads(self) -> None:
+        pass
+
     def close(self) -> None:
         pass
 
@@ -95,6 +109,12 @@ class Bucket:
     def keys(self, prefix: str = "") -> set[str]:
         return set(self.client.list(prefix))
 
+    def uploads(self) -> list[str]:
+        return self.client.uploads()
+
+    def forget_uploads(self) -> None:
+        self.client.forget_uploads()
+
     def close(self) -> None:
         self.client.__exit__()
 
@@ -119,6 +139,12 @@ class Container:
 
     def keys(self, prefix: str = "") -> set[str]:
         return {key for key in self.client.marked() if key.startswith(prefix)}
+
+    def uploads(self) -> list[str]:
+        return self.client.uploads()
+
+    def forget_uploads(self) -> None:
+        self.client.forget_uploads()
 
     def close(self) -> None:
         self.client.__exit__()

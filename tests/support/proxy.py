@@ -23,6 +23,7 @@ class Proxy:
     def __init__(self, endpoint: str) -> None:
         parts = urlsplit(endpoint)
         self._target = (parts.hostname or "", parts.port or 80)
+        self._path = parts.path
         self._listener: socket.socket | None = socket.create_server(("127.0.0.1", 0))
         self._address = self._listener.getsockname()
         self._treatment: Treatment = self.forward
@@ -34,7 +35,7 @@ class Proxy:
 
     @property
     def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self._address[1]}"
+        return f"http://127.0.0.1:{self._address[1]}{self._path}"
 
     def forward(self, connection: socket.socket) -> None:
         """Pass both directions on until one side ends."""
