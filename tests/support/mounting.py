@@ -142,12 +142,16 @@ class Mount:
 
 @contextmanager
 def mounted(mount: Mount) -> Iterator[Mount]:
-    """`mount`, started here and stopped (with every check) at the end; a test that failed does not hide its own error."""
+    """`mount`, started here and stopped (with every check) at the end; a test that failed does not hide its own error, which is told with
+    the end of the log."""
     try:
         mount.start()
         yield mount
         if mount.pid:
             mount.stop()
+    except Exception as error:
+        error.add_note(f"the end of the log:\n{mount.tail()}")
+        raise
     finally:
         mount.clear()
 
