@@ -106,7 +106,7 @@ def test_S14_a_signature_of_azure_that_is_written_anew(azure_server: AzureServer
         container.create()
         file = tmp_path / "sas"
         file.write_text(container.signature(minutes=10))
-        attributes = {"account_name": ACCOUNT, "endpoint": f"{proxy.endpoint}/{ACCOUNT}", "sas_token": f"file:{file}"}
+        attributes = {"account_name": ACCOUNT, "endpoint": proxy.endpoint, "sas_token": f"file:{file}"}
         name = storemount.register("signed", "azure", container.uri, attributes)
         body = error("AuthenticationFailed").replace(b"</Error>", LATE)
         expired = answer("403 Forbidden", body, lines="x-ms-error-code: AuthenticationFailed\r\n")

@@ -106,7 +106,7 @@ def test_S14_an_outage(mount: Mount, kind: str, outside: Outside, relay: Proxy, 
     assert (point / "d/unread").read_bytes() == b"was not"
     assert eventually(lambda: os.listdir(point / "unlisted") == ["file"], 10)
     assert eventually(lambda: outside.keys("new"), 10)
-    synced(point)
+    assert eventually(lambda: failure(lambda: synced(point))[0] is None, 20)
     assert outside.get("new") == b"written meanwhile"
     assert outside.get("known") == b"was read before, and added to"
 
