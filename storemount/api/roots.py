@@ -17,9 +17,10 @@ from pathlib import Path
 
 from storemount.config import Places
 from storemount.registry import flavors as userflavors
-from storemount.registry.entry import REFERENCE, Entry, Level
+from storemount.registry.entry import Entry, Level
 from storemount.registry.stores import FILE, OF_ZENML, Registry
 from storemount.stores.flavors import Flavor, StoreSpec
+from storemount.stores.flavors.spec import REFERENCE
 from storemount.zenml.definition import Renewal, Resolved
 
 LOCAL = "local"

@@ -22,9 +22,9 @@ from storemount.cli.settings_file import FOLDER
 from storemount.cli.user import places, registry
 from storemount.errors import ExitCode, Refusal
 from storemount.kernel.mountpoint import UNMOUNT_PROGRAM, located
-from storemount.registry.entry import REFERENCE
 from storemount.registry.tomlfile import TomlFile
 from storemount.running.units import SERVICE, TARGET, Units, instance
+from storemount.stores.flavors.spec import REFERENCE
 
 _RUNS = Path("/run/systemd/system")
 _PROGRAMS = {Path("/sbin/mount.storemount"): "mount.storemount", UNMOUNT_PROGRAM: "umount.storemount"}

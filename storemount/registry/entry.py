@@ -14,12 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from storemount.stores.flavors import FLAVORS, Attribute, Flavor
-from storemount.stores.flavors.spec import FILE, is_telling
+from storemount.stores.flavors.spec import CREDENTIAL, FILE, REFERENCE, is_telling
 from storemount.stores.uri import without_password
-
-REFERENCE = "env:"
-CREDENTIAL = "credential:"
-"""Before the name of a file in $CREDENTIALS_DIRECTORY (systemd's LoadCredential=)."""
 
 HIDDEN = "***"
 

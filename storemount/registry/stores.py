@@ -21,10 +21,11 @@ from typing import Any
 
 from storemount.config import Places
 from storemount.errors import ExitCode, Refusal
-from storemount.registry.entry import CREDENTIAL, REFERENCE, Entry, Level
+from storemount.registry.entry import Entry, Level
 from storemount.registry.flavors import UserFlavors
 from storemount.registry.tomlfile import TomlFile
 from storemount.stores.flavors import FLAVORS, Flavor, StoreSpec, spec_of_uri, validate
+from storemount.stores.flavors.spec import CREDENTIAL, REFERENCE
 from storemount.zenml.attributes import entry_of
 from storemount.zenml.definition import Renewal, Resolved
 from storemount.zenml.names import ZenML

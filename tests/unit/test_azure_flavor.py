@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from storemount.errors import Denied, ExitCode, Invalid, Refusal
@@ -81,7 +83,11 @@ def test_credentials_of_azure_are_secret() -> None:
         (spec(connection_string=KEY), "copy it whole: DefaultEndpointsProtocol"),
         (spec(connection_string="AccountName=acct"), "neither an AccountKey nor a SharedAccessSignature"),
         (spec(connection_string=f"BlobEndpoint=http://h/acct;AccountKey={KEY}", endpoint="http://h/acct"), "one too many"),
+        (spec(account_name="acct", sas_token="sv=2024-11-04&sp=rl"), "in the attribute sas_token has no field sig; copy it whole"),
+        (spec(account_name="acct", sas_token=f"https://acct.blob.core.windows.net/box?{SAS}"), "is a whole URL; keep what follows its ?"),
+        (spec(connection_string="AccountName=acct;SharedAccessSignature=sv=1"), "in the attribute connection_string has no field sig"),
         (spec(account_name="acct", endpoint="localhost:10000"), "is not a URL"),
+        (spec(account_name="acct", endpoint="http://h/acct", client_id="a"), "goes only to an https endpoint; write https://"),
         (spec(endpoint="https://storage.example.org"), "set the attribute account_name beside the endpoint"),
     ],
 )
@@ -139,6 +145,26 @@ def test_what_is_given_goes_before_the_environment() -> None:
 def test_a_connection_string_of_the_environment_that_is_none() -> None:
     with pytest.raises(Invalid, match="AZURE_STORAGE_CONNECTION_STRING is not a connection string"):
         settings(environ={"AZURE_STORAGE_CONNECTION_STRING": KEY.strip("=")})
+
+
+NAMED = {"AZURE_STORAGE_ACCOUNT_NAME": "acct"}
+
+
+@pytest.mark.parametrize(
+    ("environ", "said"),
+    [
+        ({**NAMED, "AZURE_STORAGE_ACCOUNT_KEY": "not base64!"}, "the account key in the environment (AZURE_STORAGE_...) is not base64"),
+        ({**NAMED, "AZURE_STORAGE_SAS_TOKEN": "sv=1"}, "access signature in the environment (AZURE_STORAGE_...) has no field sig"),
+        (NAMED, "no key and no signature is given, and a token of Microsoft Entra goes only to an https endpoint; set account_key"),
+    ],
+)
+def test_what_is_wrong_in_the_environment_is_one_line(environ: dict[str, str], said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in [variable for variable in os.environ if variable.startswith("AZURE_")]:
+        monkeypatch.delenv(variable)
+    for variable, value in environ.items():
+        monkeypatch.setenv(variable, value)
+    with pytest.raises(Refusal, check=lambda refusal: said in refusal.message):
+        open_store(spec(endpoint="http://127.0.0.1:1/acct"))
 
 
 async def test_a_token_is_the_matter_of_the_engine_that_can_renew_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,6 +61,23 @@ def test_a_wrong_description_of_a_bucket_is_one_line(wrong: StoreSpec, said: str
     assert SECRET not in caught.value.message
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "is not JSON"),
+        (b"\xff\xfe", "is not JSON"),
+        (b'["very-secret-value"]', 'has no "type"'),
+        (b'{"type": "service_account", "private_key": "very-secret-value"}', "lacks client_email, token_uri"),
+    ],
+)
+def test_a_file_without_credentials_is_seen_when_it_is_named(content: bytes, said: str, tmp_path: Path) -> None:
+    (tmp_path / "key.json").write_bytes(content)
+    with pytest.raises(Refusal) as caught:
+        validate(spec(token=str(tmp_path / "key.json")))
+    assert f"the file that the attribute token names {said}" in caught.value.message
+    assert "write token=/its/path" in caught.value.message and SECRET not in caught.value.message
+
+
 def test_the_native_engine_refuses_what_it_would_ignore() -> None:
     with pytest.raises(Refusal, match="use --engine fsspec"):
         open_store(spec(requester_pays="project"), engine="native")

@@ -106,6 +106,22 @@ def test_a_reference_may_be_unset_when_registering_but_not_when_opening(registry
     assert caught.value.code is ExitCode.BAD_CONFIGURATION
 
 
+@pytest.mark.parametrize("reference", ["env:LATER", "credential:later"])
+@pytest.mark.parametrize(
+    ("flavor", "path", "secret"),
+    [
+        ("azure", "abfs://box", "account_key"),
+        ("azure", "abfs://box", "sas_token"),
+        ("azure", "abfs://box", "connection_string"),
+        ("gcp", "gs://bucket", "token"),
+    ],
+)
+def test_a_secret_of_any_flavor_may_be_looked_up_later(registry: Registry, flavor: str, path: str, secret: str, reference: str) -> None:
+    """As the README has it; what it has to look like is checked when it is there."""
+    registry.register(Entry("later", flavor, path, Level.USER, {secret: reference}))
+    assert registry.entry("later").attributes == {secret: reference}
+
+
 def test_a_reference_that_is_set_is_checked_when_registering(registry: Registry) -> None:
     with pytest.raises(Refusal, match="not JSON"):
         registry.register(s3(client_kwargs="env:KEY"))

@@ -12,10 +12,11 @@ import binascii
 import os
 import re
 from functools import partial
+from urllib.parse import parse_qsl
 
 from storemount.stores.azuresettings import CREDENTIALS, SCHEMES, AzureSettings, Place, account_of, connection_parts
 from storemount.stores.base import ArtifactStore
-from storemount.stores.flavors.spec import FILE, FSSPEC, NATIVE, Attribute, Flavor, StoreSpec, bucket_path, check_reference, refusal
+from storemount.stores.flavors.spec import FILE, FSSPEC, NATIVE, Attribute, Flavor, StoreSpec, bucket_path, check_reference, known, refusal
 from storemount.stores.uri import scheme_of
 
 _ATTRIBUTES = (
@@ -28,6 +29,7 @@ _ATTRIBUTES = (
     Attribute("tenant_id", "id of the application's tenant"),
     Attribute("endpoint", "URL of the account's blob service where it is not Azure's own, such as http://127.0.0.1:10000/devstoreaccount1"),
 )
+_ENTRA = "a token of Microsoft Entra goes only to an https endpoint"
 _CONTAINER = re.compile(r"(?=.{3,63}$)[a-z0-9]+(-[a-z0-9]+)*|\$root|\$web")
 _FORM = "write abfs://container/folder, or abfs://container@account.dfs.core.windows.net/folder"
 
@@ -57,14 +59,17 @@ def _check_credentials(spec: StoreSpec) -> None:
     if "tenant_id" in given and "client_id" not in given:
         raise refusal(spec, "the attribute tenant_id goes with client_id; give both, or neither")
     check_reference(spec, "sas_token")
-    _check_key(spec, "account_key", spec.attributes.get("account_key", ""))
-    if "connection_string" in given:
-        _check_connection(spec, given)
+    _check_key(spec, "in the attribute account_key", known(spec, "account_key"))
+    _check_signature(spec, "in the attribute sas_token", known(spec, "sas_token"))
+    if text := known(spec, "connection_string"):
+        _check_connection(spec, text, "endpoint" in given)
+    if "client_id" in given and known(spec, "endpoint").startswith("http://"):
+        raise refusal(spec, f"the attribute client_id asks for a token, and {_ENTRA}; write https://...")
 
 
-def _check_connection(spec: StoreSpec, given: set[str]) -> None:
+def _check_connection(spec: StoreSpec, text: str, has_endpoint: bool) -> None:
     try:
-        parts = connection_parts(spec.attributes["connection_string"])
+        parts = connection_parts(text)
     except ValueError:
         parts = {}
     if not parts.get("accountname") and not parts.get("blobendpoint"):
@@ -72,17 +77,26 @@ def _check_connection(spec: StoreSpec, given: set[str]) -> None:
         raise refusal(spec, f"the attribute connection_string is none; copy it whole: {wanted}")
     if not parts.get("accountkey") and not parts.get("sharedaccesssignature"):
         raise refusal(spec, "the connection string has neither an AccountKey nor a SharedAccessSignature; copy it whole")
-    if "endpoint" in given and parts.get("blobendpoint"):
+    if has_endpoint and parts.get("blobendpoint"):
         raise refusal(spec, "the attribute endpoint and the connection string's BlobEndpoint are one too many; keep one of them")
-    _check_key(spec, "connection_string", parts.get("accountkey", ""))
+    _check_key(spec, "in the attribute connection_string", parts.get("accountkey", ""))
+    _check_signature(spec, "in the attribute connection_string", parts.get("sharedaccesssignature", ""))
 
 
-def _check_key(spec: StoreSpec, name: str, key: str) -> None:
-    # A reference is resolved when the store is opened.
+def _check_key(spec: StoreSpec, where: str, key: str) -> None:
     try:
         base64.b64decode(key, validate=True)
     except binascii.Error:
-        raise refusal(spec, f"the account key in the attribute {name} is not base64; copy it whole, up to the = at its end") from None
+        raise refusal(spec, f"the account key {where} is not base64; copy it whole, up to the = at its end") from None
+
+
+def _check_signature(spec: StoreSpec, where: str, sas: str) -> None:
+    if not sas or sas.startswith(FILE):
+        return
+    if "://" in sas.partition("?")[0]:
+        raise refusal(spec, f"the shared access signature {where} is a whole URL; keep what follows its ?")
+    if not dict(parse_qsl(sas.lstrip("?"))).get("sig"):
+        raise refusal(spec, f"the shared access signature {where} has no field sig; copy it whole, as the portal shows it")
 
 
 def _check_account(spec: StoreSpec, place: Place) -> None:
@@ -93,14 +107,23 @@ def _check_account(spec: StoreSpec, place: Place) -> None:
         raise refusal(spec, f"{account!r} is not the name of a storage account; that is 3 to 24 of a-z and 0-9")
     if endpoint and not (account or place.account or account_of(endpoint)):
         raise refusal(spec, "which account is it? set the attribute account_name beside the endpoint")
-    parts = connection_parts(spec.attributes.get("connection_string", ""))
+    parts = connection_parts(known(spec, "connection_string"))
     names = {name for name in (place.account, account, parts.get("accountname", "")) if name}
     if len(names) > 1:
         raise refusal(spec, f"it names several accounts ({', '.join(sorted(names))}); keep one of them")
 
 
+def _check_settings(spec: StoreSpec, settings: AzureSettings) -> None:
+    """What the environment has added."""
+    _check_key(spec, "in the environment (AZURE_STORAGE_...)", settings.key or "")
+    _check_signature(spec, "in the environment (AZURE_STORAGE_...)", settings.sas or "")
+    if not (settings.key or settings.sas) and settings.endpoint.startswith("http://"):
+        raise refusal(spec, f"no key and no signature is given, and {_ENTRA}; set account_key, sas_token or connection_string")
+
+
 def _open(spec: StoreSpec, engine: str, deadline: float) -> ArtifactStore:
     settings = AzureSettings.of(spec.path, spec.attributes, os.environ)
+    _check_settings(spec, settings)
     foreign = settings.beyond_native()
     if engine == NATIVE and foreign:
         raise refusal(spec, f"the native engine does not know {', '.join(foreign)}; use --engine fsspec")

@@ -11,11 +11,12 @@ import os
 import re
 
 from storemount.stores.base import ArtifactStore
-from storemount.stores.flavors.spec import FSSPEC, NATIVE, Attribute, Flavor, StoreSpec, bucket_path, refusal
+from storemount.stores.flavors.spec import FSSPEC, NATIVE, Attribute, Flavor, StoreSpec, bucket_path, known, refusal
 
 _SCHEMES = ("gs://", "gcs://")
 _WORDS = ("google_default", "anon", "cloud")
 _ACCESS = "ya29."
+_WHOLE = "take the whole file that Google gave you: write token=/its/path, or token=@FILE to keep what is in it"
 _NEEDED: dict[str, tuple[str, ...]] = {
     "service_account": ("client_email", "private_key", "token_uri"),
     "authorized_user": ("client_id", "client_secret", "refresh_token"),
@@ -51,30 +52,43 @@ def _check(spec: StoreSpec) -> str:
 
 
 def _check_token(spec: StoreSpec) -> None:
-    token = spec.attributes.get("token", "").strip()
+    token = known(spec, "token")
     if not token or token in _WORDS or token.startswith(_ACCESS):
         return
     if token.startswith("{"):
-        _check_object(spec, token)
+        _check_object(spec, token, "the attribute token")
     elif not os.path.isfile(os.path.expanduser(token)):
         words = ", ".join(_WORDS)
         raise refusal(spec, f"the attribute token is neither a file here nor a JSON object; write one of these, or one of {words}")
+    else:
+        _check_file(spec, os.path.expanduser(token))
 
 
-def _check_object(spec: StoreSpec, text: str) -> None:
+def _check_file(spec: StoreSpec, path: str) -> None:
+    """As it is now: whoever renews it later is trusted to write the like."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            text = file.read().strip()
+    except OSError:
+        return  # It may be for whoever mounts to read.
+    except UnicodeDecodeError:
+        text = ""
+    if not text.startswith(_ACCESS):
+        _check_object(spec, text, "the file that the attribute token names")
+
+
+def _check_object(spec: StoreSpec, text: str, what: str) -> None:
     try:
         told = json.loads(text)
     except ValueError as error:
-        raise refusal(spec, f"the attribute token is not JSON ({error}); paste the whole file that Google gave you, or @FILE") from None
-    kind = told.get("type")
+        raise refusal(spec, f"{what} is not JSON ({error}); {_WHOLE}") from None
+    kind = told.get("type") if isinstance(told, dict) else None
     if not isinstance(kind, str):
-        raise refusal(spec, 'the attribute token has no "type"; paste the whole file that Google gave you, or write token=@FILE')
+        raise refusal(spec, f'{what} has no "type"; {_WHOLE}')
     if kind not in _NEEDED:
-        raise refusal(spec, f"the attribute token has a type that is not known; known: {', '.join(_NEEDED)}")
+        raise refusal(spec, f"{what} has a type that is not known; known: {', '.join(_NEEDED)}")
     if missing := [name for name in _NEEDED[kind] if not told.get(name)]:
-        raise refusal(
-            spec, f"the attribute token lacks {', '.join(missing)}; paste the whole file that Google gave you, or write token=@FILE"
-        )
+        raise refusal(spec, f"{what} lacks {', '.join(missing)}; {_WHOLE}")
 
 
 def _open(spec: StoreSpec, engine: str, deadline: float) -> ArtifactStore:

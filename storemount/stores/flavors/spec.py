@@ -22,6 +22,10 @@ FILE = "file:"
 """How the value of a secret attribute begins that is the path of a file which has it, where the flavor reads such files."""
 
 
+REFERENCE, CREDENTIAL = "env:", "credential:"
+"""How a value begins that is looked up when the store is opened: in a variable, or in a file of $CREDENTIALS_DIRECTORY with this name
+(systemd's LoadCredential=)."""
+
 _TELLING = re.compile("secret|token|password|passwd|credential|key", re.IGNORECASE)
 
 
@@ -101,6 +105,12 @@ def check_reference(spec: StoreSpec, name: str) -> None:
     value = spec.attributes.get(name, "")
     if value.startswith(FILE) and not re.match(r"file:(/(?!/)|~)", value):
         raise refusal(spec, f"the attribute {name} names a file by a path that is not absolute; write file:/the/path")
+
+
+def known(spec: StoreSpec, name: str) -> str:
+    """The attribute as far as it can be checked now: empty where it is a reference, which only the opening looks up."""
+    value = spec.attributes.get(name, "").strip()
+    return "" if value.startswith((REFERENCE, CREDENTIAL)) else value
 
 
 def near(word: str, known: Iterable[str]) -> str:
