@@ -11,6 +11,9 @@ credentials come from is read again: somebody may have logged in meanwhile. No m
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -54,10 +57,14 @@ class GcsCredentials:
         return str(self._loaded.token)
 
     def _refreshed(self) -> Any:
+        last, self._loaded = self._loaded, None
+        with _in_short():
+            return self._next(last)
+
+    def _next(self, last: Any) -> Any:
         import requests
         from google.auth.transport.requests import Request
 
-        last, self._loaded = self._loaded, None
         # A bare token cannot be refreshed: where it stands in a file, there may be another one by now.
         credentials = self._load() if last is None or _is_bare(last) else last
         if _is_bare(credentials):
@@ -74,16 +81,38 @@ class GcsCredentials:
         from google.auth import compute_engine
 
         if self._given == DEFAULT:
+            # Of a project that it does not find it warns, and nobody here needs one.
+            logging.getLogger("google.auth._default").setLevel(logging.ERROR)
             return google.auth.default(scopes=[SCOPE])[0]
         if self._given == MACHINE:
             return compute_engine.Credentials()  # type: ignore[no-untyped-call]
-        text = self._given
-        if not text.startswith(("{", ACCESS)):
-            try:
-                text = Path(text).expanduser().read_text().strip()
-            except OSError as error:
-                raise Expired(f"credentials: cannot read {self._given}, which the attribute token names: {error.strerror}") from error
-        return _bare(text) if text.startswith(ACCESS) else _of(json.loads(text))
+        try:
+            text = self._text()
+            return _bare(text) if text.startswith(ACCESS) else _of(json.loads(text))
+        except ValueError as error:
+            where = "the attribute token" if self._given.startswith("{") else self._given
+            said = f"credentials: {where} is not what Google gives out ({' '.join(str(error).split())})"
+            raise Expired(f"{said}; put the whole file there that Google gave you") from error
+
+    def _text(self) -> str:
+        if self._given.startswith(("{", ACCESS)):
+            return self._given
+        try:
+            return Path(self._given).expanduser().read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise Expired(f"credentials: cannot read {self._given}, which the attribute token names: {error.strerror}") from error
+
+
+@contextmanager
+def _in_short() -> Iterator[None]:
+    """google-auth adds whole answers, and what else was raised, to its words: without them."""
+    from google.auth.exceptions import GoogleAuthError
+
+    try:
+        yield
+    except GoogleAuthError as error:
+        error.args = error.args[:1]
+        raise
 
 
 def _bare(token: str) -> Any:
@@ -96,8 +125,10 @@ def _is_bare(credentials: Any) -> bool:
     return getattr(credentials, "refresh_token", "") is None and credentials.expiry is None
 
 
-def _of(told: dict[str, Any]) -> Any:
+def _of(told: Any) -> Any:
     """The credentials that an object describes. The types are those of https://google.aip.dev/auth."""
+    if not isinstance(told, dict):
+        raise ValueError("it is JSON, but no object")
     kind = told.get("type")
     source = told.get("credential_source") or {}
     if kind == "service_account":

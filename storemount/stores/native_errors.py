@@ -70,10 +70,12 @@ def translate(error: Exception, what: str, answers: Answers) -> StoreMountError:
     if isinstance(error, UnicodeError):
         return InvalidName(f"{what!r} is not text")
     text = str(error).partition("Backtrace:")[0]
+    code = answers.code.search(text)
+    said = _failure(what, code[1], text, answers) if code else None
     if f"service_operation: {answers.listing}" in text and _status(text) == 404:
-        return MissingStore(f"{what}: a listing was not found: {_first_line(text)}")
-    if code := answers.code.search(text):
-        return _failure(what, code[1], text, answers)
+        return said if isinstance(said, MissingStore) else MissingStore(f"{what}: a listing was not found: {_first_line(text)}")
+    if said is not None:
+        return said
     # A file object raises OSErrors that begin with the kind; an operator raises a type of that name.
     kind = _KINDS.get(type(error).__name__) or _KINDS.get(text.partition(" ")[0])
     # An answer without a body, refused: the service may know more of why.

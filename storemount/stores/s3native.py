@@ -26,11 +26,14 @@ from storemount.stores.unfinished import Unfinished
 if TYPE_CHECKING:
     from opendal.types import Metadata
 
+_REGION = re.compile(r"""(?:"x-amz-bucket-region": "|; expecting ')([\w-]+)""")
+"""A header says it, or only the words of the refusal."""
+
 
 class S3Service:
     """A `Service`: one bucket, or a prefix of it."""
 
-    answers = Answers(re.compile(r'S3Error { code: "(\w+)"'), "ListObjects", s3_error, re.compile(r'"x-amz-bucket-region": "([\w-]+)"'))
+    answers = Answers(re.compile(r'S3Error { code: "(\w+)"'), "ListObjects", s3_error, _REGION)
     lists = True
     marks = True
     stubs = False

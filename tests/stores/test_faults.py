@@ -221,6 +221,17 @@ async def test_the_region_that_a_bucket_is_in_is_named(engine: str) -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+async def test_the_region_that_only_the_words_of_the_refusal_name(engine: str) -> None:
+    """As AWS has it: OpenDAL leaves out the field beside them."""
+    said = b"The authorization header is malformed; the region 'us-east-1' is wrong; expecting 'eu-central-1'"
+    body = error("AuthorizationHeaderMalformed").replace(b"no</Message>", said + b"</Message><Region>eu-central-1</Region>")
+    with faulty_server(answer("400 Bad Request", body)) as endpoint:
+        async with opened(endpoint, engine, 6.0) as store:
+            with pytest.raises(Invalid, check=lambda error: told("the bucket is in the region", str(error))):
+                await store.check()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 async def test_a_bucket_in_another_region_is_said_so(engine: str) -> None:
     with faulty_server(refusal("400 Bad Request", "AuthorizationHeaderMalformed")) as endpoint:
         async with opened(endpoint, engine, 6.0) as store:

@@ -164,6 +164,34 @@ async def test_credentials_that_google_refuses_have_expired_until_somebody_logs_
         await store.aclose()
 
 
+@pytest.mark.parametrize("content", ["{ half of", "[1]", '{"type": "service_account"}', "a secret"])
+async def test_a_file_that_turns_into_something_else_is_waited_for(
+    content: str, google: Callable[[Google], str], key: str, tmp_path: Path
+) -> None:
+    """Whoever writes it anew may be half-way: one line, without what is in it, and no "no" for good."""
+    endpoint = google(Google(good=1, seconds=60))
+    file = tmp_path / "key.json"
+    file.write_text(account(endpoint, key))
+    store = open_store(StoreSpec("test", "gcp", "gs://bucket", {"endpoint": endpoint, "token": str(file)}), deadline=5.0)
+    file.write_text(content)
+    with pytest.raises(Expired) as caught:
+        await store.check()
+    assert f"{file} is not what Google gives out (" in str(caught.value) and content not in str(caught.value)
+    file.write_text(account(endpoint, key))
+    await store.check()
+    await store.aclose()
+
+
+async def test_what_google_says_of_a_key_is_told_in_its_words_alone(key: str) -> None:
+    told = json.dumps({"error": "invalid_grant", "error_description": "Invalid JWT Signature."}).encode()
+    with faulty_server(whole(lambda head: response("400 Bad Request", told))) as refused:
+        store = open_store(StoreSpec("test", "gcp", "gs://bucket", {"endpoint": refused, "token": account(refused, key)}), deadline=5.0)
+        with pytest.raises(Expired) as caught:
+            await store.check()
+        await store.aclose()
+    assert str(caught.value) == "the credentials: invalid_grant: Invalid JWT Signature."
+
+
 @engines
 async def test_what_the_credentials_may_not_do_is_denied(engine: str) -> None:
     with faulty_server(whole(lambda head: response("403 Forbidden"))) as endpoint:
