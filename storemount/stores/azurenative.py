@@ -53,9 +53,6 @@ class AzureService:
         except opendal.exceptions.ConfigInvalid as error:
             raise Invalid(f"{self.uri}: {str(error).partition('Context')[0].strip()}") from error
 
-    async def renewed(self) -> None:
-        return None
-
     def metadata(self, meta: Meta) -> dict[str, str]:
         return azure_written(meta)
 

@@ -56,6 +56,13 @@ class GcsCredentials:
                         self._loaded = await trio.to_thread.run_sync(self._refreshed, abandon_on_cancel=True)
         return str(self._loaded.token)
 
+    async def obtain(self) -> str:
+        return await self.token()
+
+    async def renew(self, stale: str) -> bool:
+        """Whether there is another one than this, which the server did not take."""
+        return await self.token(rejected=stale) != stale
+
     def _refreshed(self) -> Any:
         last, self._loaded = self._loaded, None
         with _in_short():

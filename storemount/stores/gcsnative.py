@@ -2,8 +2,8 @@
 
 What it is: what `NativeStore` has to know of Google Cloud Storage.
 What it is not: the settings (`gcssettings`), the credentials (`gcscredentials`), or the other client of the same bucket (`gcs`).
-Invariants: OpenDAL is given tokens, and looks for credentials nowhere. It cannot read one generation (it knows of it only afterwards), and
-its uploads in parts are those of the XML interface: both are said here, and done otherwise.
+Invariants: OpenDAL is given a token (another one: another store, see `renewing`), and looks for credentials nowhere. It cannot read one
+generation (it knows of it only afterwards), and its uploads in parts are those of the XML interface: both are said here, and done otherwise.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import opendal
 
-from storemount.errors import Corrupt, Expired, StoreMountError
+from storemount.errors import Corrupt, StoreMountError
 from storemount.stores.base import Artifact, ArtifactStore, Meta
 from storemount.stores.budget import ByteBudget
 from storemount.stores.dialects import gcs_written
@@ -30,8 +30,15 @@ if TYPE_CHECKING:
     from opendal.types import Metadata
 
 
+def _failure(what: str, told: str, status: int) -> StoreMountError:
+    """The failure for an error document as OpenDAL prints it."""
+    message = re.match(r'message: "([^"]*)"', told)
+    return gcs_error(what, " ".join([message[1] if message else "", *re.findall(r'reason: "(\w+)"', told)]).strip(), status)
+
+
 class GcsService:
-    """A `Service`: one bucket, or a prefix of it. `deadline` in seconds bounds the fetching of a token, too."""
+    """A `Service`: one bucket, or a prefix of it. OpenDAL asks with `token` ("": as nobody), the other client with what
+    `credentials` give."""
 
     lists = True
     marks = True
@@ -39,34 +46,19 @@ class GcsService:
     pins = False
     parts = False
     single_deletes = 50
+    answers = Answers(re.compile(r"GcsError { code: \d+, (message: .*?\]) }"), "ListObjects", _failure)
 
-    def __init__(self, settings: GcsSettings, *, deadline: float) -> None:
+    def __init__(self, settings: GcsSettings, credentials: GcsCredentials, token: str) -> None:
         self.uri = settings.uri
         self.traits = settings.traits("native")
         self._settings = settings
-        self._credentials = GcsCredentials(settings.token, seconds=deadline * 0.3)
-        self._token = self._rejected = ""
-        self.answers = Answers(re.compile(r"GcsError { code: \d+, (message: .*?\]) }"), "ListObjects", self._failure)
-
-    def _failure(self, what: str, told: str, status: int) -> StoreMountError:
-        """The failure for an error document as OpenDAL prints it. A token that is not taken is replaced before the next request."""
-        message = re.match(r'message: "([^"]*)"', told)
-        failure = gcs_error(what, " ".join([message[1] if message else "", *re.findall(r'reason: "(\w+)"', told)]).strip(), status)
-        if isinstance(failure, Expired):
-            self._rejected = self._token
-        return failure
+        self._credentials = credentials
+        self._token = token
 
     def operator(self) -> opendal.Operator:
         options = {"bucket": self._settings.bucket, "root": "/" + self._settings.prefix, "endpoint": self._settings.endpoint}
         options |= {"disable_vm_metadata": "true", "disable_config_load": "true"}
         return opendal.Operator("gcs", **options, **({"token": self._token} if self._token else {"allow_anonymous": "true"}))
-
-    async def renewed(self) -> opendal.Operator | None:
-        token = await self._credentials.token(rejected=self._rejected)
-        if token == self._token:
-            return None
-        self._token = token
-        return self.operator()
 
     def metadata(self, meta: Meta) -> dict[str, str]:
         return gcs_written(meta)

@@ -65,30 +65,21 @@ class NativeStore(FlatStore):
         self._service = service
         self._deadline = deadline
         self._unfinished = unfinished or Unfinished(keeps=False)
-        self._use(service.operator())
+        self._bare = service.operator()
+        self._operator = _bounded(self._bare, deadline * 0.3, 2, deadline)
+        self._listings = self._operator.to_async_operator()
         self._asyncio = AsyncioThread("native-listings")
         self._uploads = ByteBudget(UPLOAD_BYTES)
         self._other = service.other(deadline=deadline, uploads=self._uploads)
         self._threads = trio.CapacityLimiter(THREADS)
         _linger_at_exit()
 
-    def _use(self, operator: opendal.Operator) -> None:
-        self._bare = operator
-        self._operator = _bounded(operator, self._deadline * 0.3, 2, self._deadline)
-        self._listings = self._operator.to_async_operator()
-
-    async def _renew(self) -> None:
-        if (operator := await self._service.renewed()) is not None:
-            self._use(operator)
-
     async def check(self) -> None:
-        await self._renew()
         await self._first_row("")
 
     async def stat(self, key: str) -> Child:
         if not self._service.verbatim(key):
             return await self._other.stat(key)
-        await self._renew()
         return await resolve(key, self._head, self._is_directory)
 
     async def _head(self, key: str, *, shield: bool = False) -> Artifact | None:
@@ -100,7 +91,6 @@ class NativeStore(FlatStore):
         # OpenDAL asks a listing for a directory, which does not tell.
         if key.endswith("/") or not self._service.verbatim(key):
             return await self._other.describe(key)
-        await self._renew()
         if (found := await self._head(key)) is None:
             raise NotFound(f"{key}: that is a directory")
         return found
@@ -119,7 +109,6 @@ class NativeStore(FlatStore):
                 async for page in pages:
                     yield page
             return
-        await self._renew()
         lister = await self._ask(prefix, partial(self._listings.list, prefix, recursive=recursive))
         row = partial(self._row, prefix=prefix)
         directories: set[str] = set()
@@ -155,7 +144,6 @@ class NativeStore(FlatStore):
     async def read(self, artifact: Artifact, start: int, stop: int) -> bytes | bytearray | memoryview:
         if not self._service.verbatim(artifact.key):
             return await self._other.read(artifact, start, stop)
-        await self._renew()
         pinned = partial(self._operator.read, artifact.key, offset=start, size=stop - start, **self._service.pin(artifact))
         try:
             try:
@@ -183,7 +171,6 @@ class NativeStore(FlatStore):
         foreign = (directory and (bool(said) or not self._service.marks)) or (source.size > SINGLE_PUT and not self._service.parts)
         if over is not None or absent or foreign or self._unfinished.has(key) or not self._service.verbatim(key):
             return await self._other.write(key, source, over=over, absent=absent)
-        await self._renew()
         try:
             if directory:
                 return await self._mark(key)
@@ -261,7 +248,6 @@ class NativeStore(FlatStore):
 
     async def delete(self, keys: Sequence[str]) -> None:
         single = [key for key in keys if self._deletes(key)] if len(keys) <= self._service.single_deletes else []
-        await self._renew()
         await for_each([key for key in single if not key.endswith("/")], DELETES, self._delete_one)
         # Some servers (versitygw) keep a directory's marker as long as there is something below it: the deepest go first.
         markers = [key for key in single if key.endswith("/")]

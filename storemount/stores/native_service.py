@@ -3,7 +3,7 @@
 What it is: the small object that `NativeStore` asks wherever services differ (options, errors, versions, markers, what another client
 has to do), and what several of them answer in the same way.
 What it is not: a store, or a client; one that reaches the same bucket by another client is what `other` makes.
-Invariant: what a service says of a key or an answer depends on nothing else; it keeps no state but credentials that it renews.
+Invariant: what a service says of a key or an answer depends on nothing else; it keeps no state.
 """
 
 from __future__ import annotations
@@ -60,10 +60,6 @@ class Service(Protocol):
 
     def operator(self) -> opendal.Operator:
         """OpenDAL's operator at the root, without time-outs or retries. Raises Invalid for options that it refuses."""
-        ...
-
-    async def renewed(self) -> opendal.Operator | None:
-        """Another operator, when the one in use has credentials that are about to end; None when it is still good."""
         ...
 
     def metadata(self, meta: Meta) -> dict[str, str]:

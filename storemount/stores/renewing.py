@@ -2,7 +2,7 @@
 
 What it is: another store, made anew whenever `credentials` have other keys; a verb that the store refuses because its keys have expired is
 asked once more when there are new ones.
-What it is not: the looking for keys (`credentials`), a deadline (`deadline` is around it), or an engine.
+What it is not: the looking for keys (`credentials`, `gcscredentials`), a deadline (`deadline` is around it), or an engine.
 Invariants: a store is closed only when no call of it is in flight. A verb is asked at most twice, and the second time only because the
 first was refused: what expired keys sign changes nothing.
 """
@@ -13,19 +13,29 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import trio
 
 from storemount.errors import Expired, StoreMountError
 from storemount.stores.base import Artifact, ArtifactStore, Child, Meta, Source
-from storemount.stores.credentials import Credentials, K
+from storemount.stores.credentials import K
 from storemount.stores.flat import FlatStore
 from storemount.stores.unfinished import Unfinished
 
 R = TypeVar("R")
 
 log = logging.getLogger(__name__)
+
+
+class Renewable(Protocol[K]):
+    """Keys that are replaced in time, and when the store says that they have expired. Both raise what kept us from getting any."""
+
+    async def obtain(self) -> K: ...
+
+    async def renew(self, stale: K) -> bool:
+        """Whether there are others than these now."""
+        ...
 
 
 @dataclass(slots=True, eq=False)
@@ -40,9 +50,7 @@ class _Signed(Generic[K]):
 class Renewing(FlatStore, Generic[K]):
     """`make` gives the store for keys (None: for nothing but its traits; it connects with its first request). Raises what `make` does."""
 
-    def __init__(
-        self, make: Callable[[K | None], ArtifactStore], credentials: Credentials[K], unfinished: Unfinished | None = None
-    ) -> None:
+    def __init__(self, make: Callable[[K | None], ArtifactStore], credentials: Renewable[K], unfinished: Unfinished | None = None) -> None:
         self._make = make
         self._credentials = credentials
         self._unfinished = unfinished or Unfinished(keeps=False)

@@ -57,9 +57,6 @@ class S3Service:
         # botocore's default, where neither the user nor the environment names a region.
         return opendal.Operator("s3", **options, region="us-east-1")
 
-    async def renewed(self) -> None:
-        return None
-
     def metadata(self, meta: Meta) -> dict[str, str]:
         return s3_written(meta)
 

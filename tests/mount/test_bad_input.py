@@ -91,10 +91,12 @@ def guarded_server() -> Iterator[S3Server]:
 
 
 @pytest.mark.parametrize("kind", REMOTE)
-def test_refused_credentials(storemount: Storemount, guarded_server: S3Server, kind: str) -> None:
+@pytest.mark.parametrize(("wrong", "says"), [("key", "InvalidAccessKeyId"), ("secret", "SignatureDoesNotMatch")])
+def test_refused_credentials(storemount: Storemount, guarded_server: S3Server, kind: str, wrong: str, says: str) -> None:
     """The line says so, and shows neither key nor secret."""
-    store = s3_store(storemount, guarded_server, secret="a-wrong-secret")
-    refused(storemount, store, "mnt", "--engine", kind.removeprefix("s3-"), code=ExitCode.STORE_REFUSED, says="^((?!a-wrong-secret).)*$")
+    store = s3_store(storemount, guarded_server, **{wrong: "a-wrong-one"})
+    says = rf"^((?!a-wrong-one).)*: {says}\); check the credentials and what they allow$"
+    refused(storemount, store, "mnt", "--engine", kind.removeprefix("s3-"), code=ExitCode.STORE_REFUSED, says=says)
 
 
 @pytest.mark.parametrize("kind", REMOTE)

@@ -98,10 +98,12 @@ async def test_a_token_that_is_about_to_end_is_replaced_in_place(engine: str, go
     assert script.seen == ["t1", "t2"]
 
 
-async def test_a_token_that_is_not_taken_any_more_is_replaced_in_place(google: Callable[[Google], str], key: str) -> None:
+@engines
+async def test_S14_a_token_that_is_not_taken_any_more_is_replaced_in_place(engine: str, google: Callable[[Google], str], key: str) -> None:
     script = Google(good=1)
     endpoint = google(script)
-    store = open_store(StoreSpec("test", "gcp", "gs://bucket", {"endpoint": endpoint, "token": account(endpoint, key)}), deadline=5.0)
+    spec = StoreSpec("test", "gcp", "gs://bucket", {"endpoint": endpoint, "token": account(endpoint, key)})
+    store = open_store(spec, engine=engine, deadline=5.0)
     await store.check()
     script.good = 2
     await store.check()

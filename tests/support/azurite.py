@@ -23,11 +23,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from azure.core.exceptions import ResourceNotFoundError
-from azure.storage.blob import ContainerClient, ContainerSasPermissions, generate_container_sas
+from azure.storage.blob import AccessPolicy, ContainerClient, ContainerSasPermissions, generate_container_sas
 
 from tests.support.servers import announced
 
 ACCOUNT = "emulated"
+POLICY = "visitors"
+ALL = "racwdl"
 _OPTIONS = ("--blobHost", "127.0.0.1", "--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry", "--silent")
 
 
@@ -107,11 +109,18 @@ class ContainerView:
     def uri(self) -> str:
         return f"abfs://{self.name}"
 
-    def signature(self, *, minutes: float) -> str:
-        """A shared access signature for all that can be done here, which ends in so many minutes."""
-        allowed = ContainerSasPermissions(read=True, add=True, create=True, write=True, delete=True, list=True)
+    def signature(self, *, minutes: float, allowed: str = ALL) -> str:
+        """A shared access signature for what is `allowed` here, which ends in so many minutes."""
+        permission = ContainerSasPermissions.from_string(allowed)
         end = datetime.now(UTC) + timedelta(minutes=minutes)
-        return generate_container_sas(ACCOUNT, self.name, account_key=self.server.key, permission=allowed, expiry=end)
+        return generate_container_sas(ACCOUNT, self.name, account_key=self.server.key, permission=permission, expiry=end)
+
+    def policy(self, *, minutes: float = 10, allowed: str = ALL) -> str:
+        """A shared access signature that says nothing of its end, nor of what is allowed: the container's one policy does, which can be
+        replaced by this call, and the signature stays the same."""
+        rule = AccessPolicy(ContainerSasPermissions.from_string(allowed), datetime.now(UTC) + timedelta(minutes=minutes))
+        self._client.set_container_access_policy({POLICY: rule})
+        return generate_container_sas(ACCOUNT, self.name, account_key=self.server.key, policy_id=POLICY)
 
     def create(self) -> ContainerView:
         self._client.create_container()

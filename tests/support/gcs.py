@@ -12,7 +12,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -118,6 +118,11 @@ class GcsBucket:
 
     def keys(self, prefix: str = "") -> set[str]:
         return set(self.list(prefix))
+
+    def let(self, *, tokens: Collection[str] | None = None, methods: Collection[str] | None = None) -> None:
+        """From now on only these access tokens are taken, and they may do only this (None: anything); whoever has no token may do all."""
+        told = {name: list(allowed) for name, allowed in (("tokens", tokens), ("methods", methods)) if allowed is not None}
+        self._ask("PUT", f"/access/{self.name}", json.dumps(told).encode(), "application/json")
 
     def uploads(self) -> list[str]:
         """Keys of the uploads that nobody finished or cancelled, where the server tells; Google's own does not."""

@@ -3,7 +3,8 @@
 What it is: the emulator's routes, uploads and resources, and in front of them what the real service does and the emulator does not:
 preconditions on generations, 404s that say whether the bucket is missing, paging (`maxResults`, `pageToken`), reads of a range and of one
 generation, merging PATCH, batches, unfinished uploads that can be cancelled, keys that are not paths, connections that are kept.
-What it is not: part of the product, which knows nothing of emulators. Not emulated: the XML interface, access control, encryption.
+What it is not: part of the product, which knows nothing of emulators. Not emulated: the XML interface, encryption.
+Access: `PUT /access/BUCKET` says which tokens are taken there, and for which methods; a request without a token may do all.
 Invariants: one request is done at a time. `GET /unfinished/BUCKET` lists the keys of uploads that were begun, and neither ended nor were
 cancelled; `DELETE` forgets them, as a server would that was started again.
 """
@@ -71,6 +72,7 @@ class FaithfulStorage(Storage):  # type: ignore[misc]
         self._store = Contents(use_memory=True)
         self.conditions = Conditions({})
         self.sessions: dict[str, Conditions] = {}
+        self.access: dict[str, Mapping[str, list[str]]] = {}
 
     def held(self, bucket: str, key: str) -> dict[str, Any] | None:
         found: dict[str, Any] | None = self.objects.get(bucket, {}).get(key)
@@ -119,6 +121,7 @@ class Front(RequestHandler):  # type: ignore[misc]
         request, response = Request(self, method), Response(self)
         self.storage.conditions = Conditions(request.query)
         try:
+            _admit(self.storage, request, method)
             for pattern, methods in ROUTES:
                 if (match := re.fullmatch(pattern, request.path)) and method in methods:
                     request.set_match(match)
@@ -145,6 +148,21 @@ class Front(RequestHandler):  # type: ignore[misc]
     do_PUT = lambda self: self.answer("PUT")  # noqa: E731
     do_DELETE = lambda self: self.answer("DELETE")  # noqa: E731
     do_PATCH = lambda self: self.answer("PATCH")  # noqa: E731
+
+
+def _admit(storage: FaithfulStorage, request: Any, method: str) -> None:
+    """Whoever says who it is may do only what `/access` lets it."""
+    token = request.get_header("authorization", "").removeprefix("Bearer ")
+    bucket = re.search(r"/b/([-.\w]+)", request.path)
+    allowed = storage.access.get(bucket[1], {}) if token and bucket else {}
+    if token not in allowed.get("tokens", [token]):
+        raise Refused(HTTPStatus.UNAUTHORIZED, "Invalid Credentials")
+    if method not in allowed.get("methods", [method]):
+        raise Refused(HTTPStatus.FORBIDDEN, f"The account may not {method} in the bucket.")
+
+
+def let(storage: FaithfulStorage, request: Any, response: Any) -> None:
+    storage.access[request.params["bucket_name"]] = request.data
 
 
 def _existing(storage: FaithfulStorage, request: Any) -> dict[str, Any]:
@@ -291,6 +309,7 @@ ROUTES: tuple[tuple[str, Mapping[str, Route]], ...] = (
     (r"/upload" + BUCKET + "/o", {"POST": upload, "PUT": upload_chunk, "DELETE": cancel_upload}),
     (OBJECT + r"/rewriteTo/b/(?P<dest_bucket_name>[-.\w]+)/o/(?P<dest_object_id>[^/]+)", {"POST": rewrite}),
     (r"/batch/storage/v1", {"POST": batch}),
+    (r"/access/(?P<bucket_name>[-.\w]+)", {"PUT": let}),
     (r"/unfinished/(?P<bucket_name>[-.\w]+)", {"GET": unfinished, "DELETE": forget}),
 )
 

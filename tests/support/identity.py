@@ -1,8 +1,9 @@
-"""The machine's identity, as a managed identity of Azure has it, and a server's certificate for the loopback.
+"""Who asks: the machine's identity, as a managed identity of Azure has it; a service account of Google's; a server's certificate.
 
 What it is: the local service that azure-identity asks for tokens (`IDENTITY_ENDPOINT`), whose tokens Azurite takes (it looks at who issued
-them, for whom and until when, and at no signature); and a certificate that whoever is told to trust it trusts.
-What it is not: Microsoft Entra.
+them, for whom and until when, and at no signature); a service account's key, with the service that gives tokens for it; and a certificate
+for the loopback that whoever is told to trust it trusts.
+What it is not: Microsoft Entra, or Google.
 Invariant: a service is ready when its context is entered, and gone when it is left.
 """
 
@@ -16,14 +17,17 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
+
+from tests.support.faults import faulty_server, response, told_as_json, whole
 
 
 @dataclass
@@ -76,6 +80,39 @@ def managed_identity(lasts: int) -> Iterator[Identity]:
         finally:
             server.shutdown()
             serving.join()
+
+
+@dataclass
+class ServiceAccount:
+    """Of Google's. `key` is the text of its key's file. `issued` tokens were given: t1, t2, ...; `revoked`: no more are."""
+
+    key: str = field(repr=False)
+    issued: int = 0
+    revoked: bool = False
+
+    def __call__(self, head: str) -> bytes:
+        if self.revoked:
+            told = {"error": "invalid_grant", "error_description": "Invalid JWT Signature."}
+            return response("400 Bad Request", json.dumps(told).encode())
+        self.issued += 1
+        return told_as_json({"access_token": f"t{self.issued}", "expires_in": 3600, "token_type": "Bearer"})
+
+
+@contextmanager
+def service_account() -> Iterator[ServiceAccount]:
+    """A service account, and the service that gives tokens for it."""
+    made = ServiceAccount("")
+    with faulty_server(whole(made)) as endpoint:
+        told = {"type": "service_account", "client_email": "tester@example.org", "private_key": _rsa(), "token_uri": f"{endpoint}/token"}
+        made.key = json.dumps(told)
+        yield made
+
+
+@cache
+def _rsa() -> str:
+    private = rsa.generate_private_key(65537, 2048)
+    form = serialization.PrivateFormat.TraditionalOpenSSL
+    return private.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()).decode()
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:

@@ -9,9 +9,13 @@ from __future__ import annotations
 import json
 import os
 import re
+from typing import TYPE_CHECKING
 
 from storemount.stores.base import ArtifactStore
 from storemount.stores.flavors.spec import FSSPEC, NATIVE, Attribute, Flavor, StoreSpec, bucket_path, known, refusal
+
+if TYPE_CHECKING:
+    from storemount.stores.gcssettings import GcsSettings
 
 _SCHEMES = ("gs://", "gcs://")
 _WORDS = ("google_default", "anon", "cloud")
@@ -98,13 +102,20 @@ def _open(spec: StoreSpec, engine: str, deadline: float) -> ArtifactStore:
     if engine == NATIVE and (settings.requester_pays or settings.prefix != settings.prefix.strip()):
         raise refusal(spec, "the native engine knows no requester_pays, and no prefix with spaces at its ends; use --engine fsspec")
     if engine == NATIVE:
-        from storemount.stores.gcsnative import GcsService
-        from storemount.stores.native import NativeStore
-
-        return NativeStore(GcsService(settings, deadline=deadline), deadline=deadline)
+        return _open_native(settings, deadline)
     from storemount.stores.gcs import GcsStore
 
     return GcsStore(settings, deadline=deadline)
+
+
+def _open_native(settings: GcsSettings, deadline: float) -> ArtifactStore:
+    from storemount.stores.gcscredentials import GcsCredentials
+    from storemount.stores.gcsnative import GcsService
+    from storemount.stores.native import NativeStore
+    from storemount.stores.renewing import Renewing
+
+    credentials = GcsCredentials(settings.token, seconds=deadline * 0.3)
+    return Renewing(lambda token: NativeStore(GcsService(settings, credentials, token or ""), deadline=deadline), credentials)
 
 
 FLAVOR = Flavor("gcp", _SCHEMES, _ATTRIBUTES, (FSSPEC, NATIVE), "a bucket of Google Cloud Storage", _check, _open)
