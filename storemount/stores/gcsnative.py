@@ -2,8 +2,8 @@
 
 What it is: what `NativeStore` has to know of Google Cloud Storage.
 What it is not: the settings (`gcssettings`), the credentials (`gcscredentials`), or the other client of the same bucket (`gcs`).
-Invariants: OpenDAL is given a token (another one: another store, see `renewing`), and looks for credentials nowhere. It cannot read one
-generation (it knows of it only afterwards), and its uploads in parts are those of the XML interface: both are said here, and done otherwise.
+Invariants: OpenDAL is given a token (another one: another store, see `renewing`), and looks for credentials nowhere. It cannot read
+one generation (it knows of it only afterwards), and its uploads in parts are those of the XML interface: both are done otherwise.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from storemount.errors import ExitCode
 from tests.support.command import Storemount
 from tests.support.faults import faulty_server, refused_address, silence
 from tests.support.mounting import REMOTE, Mount, mounted, temporary_home
-from tests.support.servers import BucketClient, S3Server, guarded_moto_server
+from tests.support.servers import BucketClient, S3Server
 
 
 @pytest.fixture
@@ -82,21 +82,6 @@ def s3_store(storemount: Storemount, server: S3Server, bucket: str = "some", **a
 def test_missing_bucket(storemount: Storemount, s3_server: S3Server, kind: str) -> None:
     store = s3_store(storemount, s3_server, "no-such-bucket")
     refused(storemount, store, "mnt", "--engine", kind.removeprefix("s3-"), code=ExitCode.STORE_MISSING, says="no-such-bucket")
-
-
-@pytest.fixture(scope="module")
-def guarded_server() -> Iterator[S3Server]:
-    with guarded_moto_server() as server:
-        yield server
-
-
-@pytest.mark.parametrize("kind", REMOTE)
-@pytest.mark.parametrize(("wrong", "says"), [("key", "InvalidAccessKeyId"), ("secret", "SignatureDoesNotMatch")])
-def test_refused_credentials(storemount: Storemount, guarded_server: S3Server, kind: str, wrong: str, says: str) -> None:
-    """The line says so, and shows neither key nor secret."""
-    store = s3_store(storemount, guarded_server, **{wrong: "a-wrong-one"})
-    says = rf"^((?!a-wrong-one).)*: {says}\); check the credentials and what they allow$"
-    refused(storemount, store, "mnt", "--engine", kind.removeprefix("s3-"), code=ExitCode.STORE_REFUSED, says=says)
 
 
 @pytest.mark.parametrize("kind", REMOTE)

@@ -1,6 +1,6 @@
 """What the store refuses for good: who is told, where it stays, and how it goes on (S16, S7).
 
-A bucket refuses everything by a policy; a local folder refuses a file whose directory somebody has replaced by a file, as nothing else
+A cloud refuses everything in its own words; a local folder refuses a file whose directory somebody has replaced by a file, as nothing else
 is refused to root.
 """
 
@@ -15,15 +15,15 @@ from pathlib import Path
 import pytest
 
 from storemount.errors import ExitCode
+from tests.support.clouds import refusals
 from tests.support.command import Storemount
-from tests.support.faults import refusal
-from tests.support.mounting import REMOTE, STORES, Mount, bucket_mount, mount_of, mounted
-from tests.support.outside import Bucket, Outside
+from tests.support.mounting import AZURE, GCS, REMOTE, STORES, Mount, bucket_mount, mount_of, mounted
+from tests.support.outside import Outside
 from tests.support.proxy import Proxy
-from tests.support.readme import told
-from tests.support.servers import BucketClient, guarded_moto_server, permit
+from tests.support.servers import BucketClient
 from tests.support.waiting import eventually
 
+SUBJECTS = (*STORES, AZURE[0], GCS[1])
 DATA = os.urandom(300_000)
 OPTIONS = ("--deadline", "2s", "--ttl", "60s")
 
@@ -43,15 +43,10 @@ class Trouble:
         return self.mount.point / "d/file"
 
 
-def in_a_bucket(mount: Mount, bucket: BucketClient, proxy: Proxy) -> Trouble:
-    bucket.put("d/")
-    return Trouble(
-        mount,
-        Bucket(bucket),
-        frozenset({errno.EACCES}),
-        lambda: proxy.become(refusal("403 Forbidden", "AccessDenied")),
-        lambda: proxy.become(proxy.forward),
-    )
+def in_a_bucket(mount: Mount, outside: Outside, relay: Proxy, kind: str) -> Trouble:
+    outside.put("d/", b"")
+    denied = frozenset({errno.EACCES})
+    return Trouble(mount, outside, denied, lambda: relay.become(refusals(kind).denied), lambda: relay.become(relay.forward))
 
 
 def in_a_folder(mount: Mount, outside: Outside) -> Trouble:
@@ -63,16 +58,14 @@ def in_a_folder(mount: Mount, outside: Outside) -> Trouble:
     return Trouble(mount, outside, frozenset({errno.ENOTDIR, errno.EEXIST}), begin, lambda: outside.delete("d"))
 
 
-@pytest.fixture(params=STORES)
-def trouble(request: pytest.FixtureRequest, storemount: Storemount, fresh_store: Callable[[str], Outside]) -> Iterator[Trouble]:
+@pytest.fixture
+def trouble(request: pytest.FixtureRequest, storemount: Storemount, kind: str, outside: Outside) -> Iterator[Trouble]:
     """Mounted by the test."""
-    if request.param in REMOTE:
-        bucket, proxy = request.getfixturevalue("bucket"), request.getfixturevalue("proxy")
-        mount = bucket_mount(storemount, request.param, bucket, OPTIONS, {"endpoint": proxy.endpoint})
-        made = in_a_bucket(mount, bucket, proxy)
+    if kind in (*REMOTE, *AZURE, *GCS):
+        relay: Proxy = request.getfixturevalue("relay")
+        made = in_a_bucket(mount_of(storemount, kind, outside, OPTIONS, {"endpoint": relay.endpoint}), outside, relay, kind)
     else:
-        outside = fresh_store(request.param)
-        made = in_a_folder(mount_of(storemount, request.param, outside, OPTIONS), outside)
+        made = in_a_folder(mount_of(storemount, kind, outside, OPTIONS), outside)
     made.mount.expect(r"WARNING storemount\.kernel\.verbs")
     made.mount.expect(r"put of '(d/file|another)' was refused")
     yield made
@@ -222,29 +215,6 @@ def test_S7_write_through_tells_the_close_itself(trouble: Trouble) -> None:
         assert trouble.file.read_bytes() == DATA
         trouble.end()
         trouble.file.unlink()
-
-
-def test_S16_credentials_that_may_only_read(storemount: Storemount) -> None:
-    """A write is refused at its fsync, its bytes are kept, and a retry takes them up when the policy has changed.
-
-    By one engine: moto computes another signature than OpenDAL for a listing."""
-    with guarded_moto_server() as server, server.client("read-only") as bucket:
-        bucket.create().put("there", b"can be read")
-        permit(server, "s3:Get*", "s3:List*")
-        mount = bucket_mount(storemount, "s3-fsspec", bucket, OPTIONS)
-        mount.expect(r"WARNING storemount\.kernel\.verbs")
-        mount.expect("put of 'new' was refused")
-        with mounted(mount):
-            assert (mount.point / "there").read_bytes() == b"can be read"
-            assert write(mount.point / "new", DATA) is None
-            assert sync(mount.point / "new") == errno.EACCES
-            assert told("it is kept, see: storemount status", mount.log.read_text())
-            assert mount.status()["refused"] == 1
-            assert (mount.point / "new").read_bytes() == DATA
-            permit(server, "s3:*")
-            storemount.must("retry", "--all")
-            storemount.must("flush", str(mount.point))
-        assert bucket.get("new") == DATA
 
 
 def test_a_write_to_a_read_only_mount(storemount: Storemount, bucket: BucketClient) -> None:
