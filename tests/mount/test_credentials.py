@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from tests.support.aws import only_saying, only_with, vault
-from tests.support.azurite import ACCOUNT, AzureServer
+from tests.support.azurite import ACCOUNT, AzureServer, ContainerView
 from tests.support.command import Storemount
 from tests.support.faults import Treatment, answer, error
 from tests.support.gcs import GcsBucket, GcsServer
-from tests.support.mounting import REMOTE, Mount, bucket_mount, mounted
+from tests.support.identity import service_account
+from tests.support.mounting import AZURE, GCS, REMOTE, Mount, bucket_mount, mounted
 from tests.support.proxy import Proxy, proxy_to
 from tests.support.servers import BucketClient
 from tests.support.waiting import eventually, synced
@@ -113,3 +114,57 @@ def test_S14_a_signature_of_azure_that_is_written_anew(azure_server: AzureServer
         mount = Mount(storemount, name, ("--deadline", "4s", "--ttl", "60s", "--engine", "fsspec"))
         goes_on(mount, proxy, expired, proxy.forward, lambda: file.write_text(container.signature(minutes=20)))
         assert container.get("new") == b"written meanwhile"
+
+
+def connection(server: AzureServer, container: ContainerView) -> dict[str, str]:
+    told = f"BlobEndpoint={server.endpoint};AccountName={ACCOUNT};AccountKey={server.key}"
+    return {"AZURE_STORAGE_CONNECTION_STRING": told}
+
+
+def account_key(server: AzureServer, container: ContainerView) -> dict[str, str]:
+    return {"AZURE_STORAGE_ACCOUNT_NAME": ACCOUNT, "AZURE_STORAGE_ACCOUNT_KEY": server.key}
+
+
+def signature(server: AzureServer, container: ContainerView) -> dict[str, str]:
+    return {"AZURE_STORAGE_ACCOUNT_NAME": ACCOUNT, "AZURE_STORAGE_SAS_TOKEN": container.signature(minutes=10)}
+
+
+@pytest.mark.parametrize("kind", AZURE)
+@pytest.mark.parametrize("form", [connection, account_key, signature])
+def test_S16_credentials_of_azure_in_the_environment(
+    kind: str, form: Callable[[AzureServer, ContainerView], dict[str, str]], azure_server: AzureServer, storemount: Storemount
+) -> None:
+    """Nothing secret is in the registry, and nothing of it in the log."""
+    name = f"environ-{kind}-{form.__name__.replace('_', '-')}"
+    with azure_server.client(name) as container:
+        container.create()
+        attributes = {} if form is connection else {"endpoint": azure_server.endpoint}
+        storemount.register(name, "azure", container.uri, attributes)
+        command = Storemount(storemount.home)
+        command.environment |= form(azure_server, container)
+        with mounted(Mount(command, name, ("--engine", kind.removeprefix("azure-")))) as mount:
+            (mount.point / "new").write_bytes(b"by whoever the environment says")
+            synced(mount.point / "new")
+            assert not any(value in mount.log.read_text() for value in command.environment.values() if "sig=" in value or "Key=" in value)
+        assert container.get("new") == b"by whoever the environment says"
+
+
+@pytest.mark.parametrize("kind", GCS)
+def test_S14_default_credentials_of_google(kind: str, google_server: GcsServer, storemount: Storemount, tmp_path: Path) -> None:
+    """A service account's key is where GOOGLE_APPLICATION_CREDENTIALS says. A token that is not taken any more is replaced; nobody hears of
+    it."""
+    bucket = GcsBucket(google_server, f"default-{kind}").create()
+    with service_account() as account:
+        (tmp_path / "key.json").write_text(account.key)
+        bucket.let(tokens=["t1"])
+        name = storemount.register(f"default-{kind}", "gcp", bucket.uri, {"endpoint": google_server.endpoint})
+        command = Storemount(storemount.home)
+        command.environment |= {"GOOGLE_APPLICATION_CREDENTIALS": str(tmp_path / "key.json")}
+        with mounted(Mount(command, name, ("--deadline", "10s", "--engine", kind.removeprefix("gcs-")))) as mount:
+            (mount.point / "first").write_bytes(b"with t1")
+            synced(mount.point / "first")
+            bucket.let(tokens=["t2"])
+            (mount.point / "second").write_bytes(b"with t2")
+            synced(mount.point / "second")
+        assert account.issued == 2
+    assert (bucket.get("first"), bucket.get("second")) == (b"with t1", b"with t2")
