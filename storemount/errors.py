@@ -66,6 +66,18 @@ RENEW = "the credentials have expired; renew them where this store takes them fr
 """What an answer that says so is told as; the service's own word follows."""
 
 
+class Unrecognised(Denied):
+    """The store does not know these keys or this signature, whatever was asked. `code` is the service's own word."""
+
+    def __init__(self, what: str, code: str) -> None:
+        super().__init__(f"{what}: {code}")
+        self._expired = f"{what}: {RENEW} ({code})"
+
+    def as_expired(self) -> Expired:
+        """The same, where they were known before."""
+        return Expired(self._expired)
+
+
 class Forbidden(StoreMountError):
     """POSIX does not let this caller do this (not a matter of the store)."""
 

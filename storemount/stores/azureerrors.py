@@ -29,6 +29,7 @@ from storemount.errors import (
     TooLarge,
     Unavailable,
     Unreachable,
+    Unrecognised,
     Unsupported,
 )
 from storemount.stores.translation import translated
@@ -88,6 +89,9 @@ _WHY = {
 TOKEN = ("InvalidAuthenticationInfo", "")
 """What a token of Microsoft Entra that has ended is called, with the status 401."""
 
+UNRECOGNISED = "AuthenticationFailed"
+"""A key or a signature that is not right, or not any more."""
+
 LATE = "not valid in the specified time frame"
 """In the details of a refusal: the signature is past its end. Its code is that of a wrong one."""
 
@@ -98,6 +102,8 @@ def azure_error(what: str, code: str, status: int, *, late: bool = False) -> Sto
     kind = _CODES.get(code) or _STATUSES.get(status) or (Unavailable if status >= 500 else Invalid)
     if (status == 401 and code in TOKEN) or (late and status in (401, 403)):
         return Expired(f"{what}: {RENEW} ({code or status})")
+    if code == UNRECOGNISED:
+        return Unrecognised(what, code)
     return kind(f"{what}: {code or status}" + (f" ({_WHY[code]})" if code in _WHY else ""))
 
 

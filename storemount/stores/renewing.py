@@ -1,7 +1,8 @@
 """Renewing: a store whose keys change while it is open.
 
 What it is: another store, made anew whenever `credentials` have other keys; a verb that the store refuses because its keys have expired is
-asked once more when there are new ones.
+asked once more when there are new ones. Keys that it knew and knows no longer were withdrawn, or ended by a rule of the service's: to wait
+for new ones is right there, too.
 What it is not: the looking for keys (`credentials`, `gcscredentials`), a deadline (`deadline` is around it), or an engine.
 Invariants: a store is closed only when no call of it is in flight. A verb is asked at most twice, and the second time only because the
 first was refused: what expired keys sign changes nothing.
@@ -10,14 +11,14 @@ first was refused: what expired keys sign changes nothing.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 import trio
 
-from storemount.errors import Expired, StoreMountError
+from storemount.errors import Expired, StoreMountError, Unrecognised
 from storemount.stores.base import Artifact, ArtifactStore, Child, Meta, Source
 from storemount.stores.credentials import K
 from storemount.stores.flat import FlatStore
@@ -40,11 +41,22 @@ class Renewable(Protocol[K]):
 
 @dataclass(slots=True, eq=False)
 class _Signed(Generic[K]):
-    """A store with the keys that it was made with; `calls` are in flight."""
+    """A store with the keys that it was made with; `calls` are in flight. `known`: it has taken these keys."""
 
     store: ArtifactStore
     keys: K | None
     calls: int = 0
+    known: bool = False
+
+
+@contextmanager
+def _judged(signed: _Signed[K]) -> Iterator[None]:
+    """Keys that are not recognised have expired, when they were known before."""
+    try:
+        yield
+    except Unrecognised as error:
+        raise (error.as_expired() if signed.known else error) from error
+    signed.known = True
 
 
 class Renewing(FlatStore, Generic[K]):
@@ -73,9 +85,10 @@ class Renewing(FlatStore, Generic[K]):
         while not begun:
             async with self._in_flight() as signed, aclosing(signed.store.list(prefix, recursive=recursive)) as pages:
                 try:
-                    async for page in pages:
-                        begun = True
-                        yield page
+                    with _judged(signed):
+                        async for page in pages:
+                            begun = True
+                            yield page
                     return
                 except Expired:
                     if not await self._has_new(signed.keys) or begun or again:
@@ -112,12 +125,14 @@ class Renewing(FlatStore, Generic[K]):
     async def _signed(self, verb: Callable[[ArtifactStore], Awaitable[R]]) -> R:
         async with self._in_flight() as signed:
             try:
-                return await verb(signed.store)
+                with _judged(signed):
+                    return await verb(signed.store)
             except Expired:
                 if not await self._has_new(signed.keys):
                     raise
         async with self._in_flight() as signed:
-            return await verb(signed.store)
+            with _judged(signed):
+                return await verb(signed.store)
 
     async def _has_new(self, stale: K | None) -> bool:
         return stale is None or await self._credentials.renew(stale)

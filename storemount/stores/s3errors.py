@@ -25,6 +25,7 @@ from storemount.errors import (
     TimedOut,
     TooLarge,
     Unavailable,
+    Unrecognised,
     Unsupported,
 )
 
@@ -38,8 +39,6 @@ _CODES: dict[str, type[StoreMountError]] = {
     "NoSuchVersion": NotFound,
     "NoSuchBucket": MissingStore,
     "AccessDenied": Denied,
-    "InvalidAccessKeyId": Denied,
-    "SignatureDoesNotMatch": Denied,
     "ExpiredToken": Expired,
     "ExpiredTokenException": Expired,
     "InvalidToken": Expired,
@@ -73,6 +72,7 @@ _STATUSES: dict[int, type[StoreMountError]] = {
     429: Unavailable,
 }
 _STATUSES |= {507: NoSpace}
+_UNRECOGNISED = {"InvalidAccessKeyId", "SignatureDoesNotMatch"}
 _ELSEWHERE = {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "301", "307"}
 
 
@@ -82,5 +82,7 @@ def s3_error(what: str, code: str, status: int, region: str = "") -> StoreMountE
     if code in _ELSEWHERE or status in (301, 307):
         where = f"in the region {region}; set the attribute region={region}" if region else "in another region; set the attribute region"
         return Invalid(f"{what}: the bucket is {where} ({code or status})")
+    if code in _UNRECOGNISED:
+        return Unrecognised(what, code)
     kind = _CODES.get(code) or _STATUSES.get(status) or (Unavailable if status >= 500 else Invalid)
     return kind(f"{what}: {RENEW} ({code})" if kind is Expired else f"{what}: {code or status}")

@@ -19,6 +19,7 @@ from storemount.errors import (
     TimedOut,
     Unavailable,
     Unreachable,
+    Unrecognised,
 )
 from storemount.stores.base import EMPTY, Artifact, ArtifactStore
 from storemount.stores.flavors import StoreSpec, open_store
@@ -82,7 +83,7 @@ async def test_s14_an_azure_that_is_down_is_unreachable(engine: str, source: Sou
         pytest.param(azure_refusal("500 Internal Server Error", "OperationTimedOut"), TimedOut, id="timed-out"),
         pytest.param(azure_refusal("429 Too Many Requests", "TooManyRequests"), Unavailable, id="throttled"),
         pytest.param(reset, Unavailable, id="reset"),
-        pytest.param(azure_refusal("403 Forbidden", "AuthenticationFailed"), Denied, id="wrong-key"),
+        pytest.param(azure_refusal("403 Forbidden", "AuthenticationFailed"), Unrecognised, id="wrong-key"),
         pytest.param(azure_refusal("403 Forbidden", "AuthorizationPermissionMismatch"), Denied, id="not-allowed"),
         pytest.param(azure_refusal("401 Unauthorized", "InvalidAuthenticationInfo"), Expired, id="expired-token"),
         pytest.param(azure_refusal("412 Precondition Failed", "LeaseIdMissing"), Unavailable, id="leased"),

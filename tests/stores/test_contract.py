@@ -116,7 +116,7 @@ async def test_names_round_trip(subject: Subject, source: SourceMaker, name: str
 async def test_a_space_more_is_another_key(subject: Subject, source: SourceMaker) -> None:
     """S2: writing, reading and deleting a name never harms the one beside it."""
     if not subject.holds("n "):
-        pytest.skip("see test_names_round_trip: it takes no such name")
+        pytest.skip("OpenDAL drops a space at the end of a path, and no other client stands in: refused, see test_names_round_trip")
     for key in ("n", " n", "n "):
         await subject.store.write(key, source(key.encode()))
     assert set(subject.outside.list()) == {"n", " n", "n "}

@@ -16,14 +16,14 @@ import pytest
 import trio
 import trio.testing
 
-from storemount.errors import Denied, Expired, TimedOut, Unreachable, refused_for_good
+from storemount.errors import Denied, Expired, TimedOut, Unreachable, Unrecognised, refused_for_good
 from storemount.stores.base import ArtifactStore
 from storemount.stores.credentials import AGAIN, PAUSE, SKEW, Credentials, Found, Keys, ambient, by_reference
 from storemount.stores.deadline import Deadlined
 from storemount.stores.flavors import StoreSpec, open_store
 from tests.stores.conftest import ENGINES, SourceMaker
-from tests.support.aws import CONTAINER, Vault, nowhere, only_with, vault
-from tests.support.faults import faulty_server, refused_address, silence
+from tests.support.aws import CONTAINER, Vault, nowhere, only_saying, only_with, vault
+from tests.support.faults import faulty_server, refusal, refused_address, silence
 from tests.support.proxy import Proxy, proxy_to
 from tests.support.readme import told
 from tests.support.servers import REGION, BucketClient, S3Server
@@ -285,6 +285,36 @@ async def test_a_token_given_as_a_file_is_read_again(engine: str, bucket: Bucket
         (tmp_path / "token").write_text(role.token + "\n")
         await trio.sleep(AGAIN)
         await store.check()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_S14_keys_that_were_withdrawn(engine: str, bucket: BucketClient, proxy: Proxy, source: SourceMaker, tmp_path: Path) -> None:
+    """Keys that the server has never known are a no. Those that it knew are waited for: the next ones stand in their file some day."""
+    keys = tmp_path / "key"
+    keys.write_text("first")
+
+    def know(key: str) -> None:
+        proxy.become(only_saying(proxy, lambda: f"Credential={key}/", refusal("403 Forbidden", "InvalidAccessKeyId")))
+
+    async with opened(bucket, proxy, engine, key=f"file:{keys}", secret=SECRET) as store:
+        know("second")
+        with pytest.raises(Unrecognised, match="InvalidAccessKeyId") as caught:
+            await store.check()
+        assert refused_for_good(caught.value)
+        know("first")
+        await store.check()
+        know("second")
+        with pytest.raises(Expired, match=r"key: the credentials have expired; renew them .*\(InvalidAccessKeyId\)") as late:
+            await store.write("key", source(b"hello"))
+        assert not refused_for_good(late.value)
+        keys.write_text("second")
+        await trio.sleep(AGAIN)
+        await store.write("key", source(b"hello"))
+        know("third")
+        keys.write_text("third")
+        await trio.sleep(AGAIN)
+        assert [row.name async for page in store.list("") for row in page] == ["key"]
+    assert bucket.get("key") == b"hello"
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from dataclasses import replace
 from typing import Any
@@ -125,6 +126,25 @@ async def test_S12_a_change_of_a_very_large_object_goes_in_parts(s3: Subject, so
     assert (head["ContentType"], head["Metadata"]) == ("text/html", {"project": "apollo", "mode": "0100755"})
     assert client.get_object_tagging(**place)["TagSet"] == [{"Key": "team", "Value": "a"}]
     assert bytes(await s3.store.read(given, 0, 4)) == b"data"
+
+
+async def test_S12_a_copy_of_a_very_large_object_goes_in_parts(s3: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With all that it had, and byte for byte; the real limit is 5 GiB."""
+    assert s3.bucket is not None
+    least = 5 << 20
+    monkeypatch.setattr(s3_module, "LARGEST_COPY", least)
+    monkeypatch.setattr(s3_module, "COPY_PART", least)
+    data = os.urandom(2 * least + 1)
+    client, name = s3.bucket._s3, s3.bucket.name
+    client.put_object(Bucket=name, Key="f", Body=data, ContentType="text/html", Metadata={"project": "apollo"}, Tagging="team=a")
+    made = await s3.store.copy(await s3.store.describe("f"), "copy")
+    assert (made.key, made.size) == ("copy", len(data))
+    assert made.version.endswith('-3"') and (await s3.store.describe("copy")).version == made.version
+    head: dict[str, Any] | None = s3.bucket.head("copy")
+    assert head is not None
+    assert (head["ContentType"], head["Metadata"]) == ("text/html", {"project": "apollo"})
+    assert client.get_object_tagging(Bucket=name, Key="copy")["TagSet"] == [{"Key": "team", "Value": "a"}]
+    assert s3.bucket.get("copy") == data == s3.bucket.get("f")
 
 
 async def test_S12_more_than_the_store_takes_is_refused(s3: Subject, source: SourceMaker) -> None:
