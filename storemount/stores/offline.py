@@ -12,7 +12,6 @@ import logging
 import sqlite3
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from functools import partial
 from typing import TypeVar
 
 import trio
@@ -144,9 +143,15 @@ class Offline:
 
     def _noted(self, artifact: Artifact) -> Artifact:
         folder, name = _place(artifact.key)
+        child = Child(name, None, artifact.meta) if artifact.key.endswith("/") else Child(name, artifact)
         if name and folder in self._snapshot.folders:
-            self._try(lambda: self._snapshot.keep(folder, Child(name, artifact)))
+            self._try(lambda: self._snapshot.keep(folder, child))
         return artifact
+
+    def _gone(self, key: str) -> None:
+        folder, _ = _place(key)
+        if folder in self._snapshot.folders:
+            self._try(lambda: self._snapshot.gone(folder, key))
 
     async def write(self, key: str, source: Source, *, over: Artifact | None = None, absent: bool = False) -> Artifact:
         return self._noted(await self._store.write(key, source, over=over, absent=absent))
@@ -159,13 +164,17 @@ class Offline:
 
     async def rename(self, key: str, to: str) -> None:
         await self._store.rename(key, to)
+        for gone in (key, f"{key}/"):
+            self._gone(gone)
+        self._try(lambda: self._snapshot.clear(key))
+        # What came there is not known in full; the next answer of the store tells.
+        self._try(lambda: self._snapshot.doubt(_place(to)[0]))
+        self._try(lambda: self._snapshot.clear(to))
 
     async def delete(self, keys: Sequence[str]) -> None:
         await self._store.delete(keys)
         for key in keys:
-            folder, name = _place(key)
-            if folder in self._snapshot.folders and not key.endswith("/"):
-                self._try(partial(self._snapshot.forget, folder, name))
+            self._gone(key)
 
     # the rest
 

@@ -61,11 +61,12 @@ class Snapshot:
 
     def keep_listing(self, folder: str, children: Sequence[Child]) -> None:
         """This is all that the directory has."""
-        self._database.execute("BEGIN IMMEDIATE")
-        self._database.execute("DELETE FROM rows WHERE folder = ?", (os.fsencode(folder),))
-        self._database.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?, ?, ?, ?, ?, ?)", [_row(folder, each) for each in children])
-        self._database.execute("INSERT OR IGNORE INTO complete VALUES (?)", (os.fsencode(folder),))
-        self._database.execute("COMMIT")
+        rows = [_row(folder, each) for each in children]
+        with self._database:
+            self._database.execute("BEGIN IMMEDIATE")
+            self._database.execute("DELETE FROM rows WHERE folder = ?", (os.fsencode(folder),))
+            self._database.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+            self._database.execute("INSERT OR IGNORE INTO complete VALUES (?)", (os.fsencode(folder),))
         self.folders.add(folder)
         self.complete.add(folder)
 
@@ -78,23 +79,39 @@ class Snapshot:
         """The directory has no such row any more."""
         self._database.execute("DELETE FROM rows WHERE folder = ? AND name = ?", (os.fsencode(folder), os.fsencode(name)))
 
+    def gone(self, folder: str, key: str) -> None:
+        """The object of this key is not in the directory any more; that of a key that ends in "/" was a directory of its own."""
+        of_it, what = ("key IS NULL AND name = ?", key.removesuffix("/").removeprefix(folder)) if key.endswith("/") else ("key = ?", key)
+        self._database.execute(f"DELETE FROM rows WHERE folder = ? AND {of_it}", (os.fsencode(folder), os.fsencode(what)))
+
     def find(self, folder: str, name: str) -> Child | None:
         found = self._database.execute("SELECT * FROM rows WHERE folder = ? AND name = ?", (os.fsencode(folder), os.fsencode(name)))
         row = found.fetchone()
         return _child(*row[1:]) if row is not None else None
 
-    def listing(self, folder: str) -> list[Child]:
-        """The rows of a complete directory."""
-        found = self._database.execute("SELECT * FROM rows WHERE folder = ? ORDER BY name", (os.fsencode(folder),))
-        return [_child(*row[1:]) for row in found]
+    def listing(self, folder: str) -> list[Child] | None:
+        """The rows of a complete directory; None of another, such as one that another mount has dropped meanwhile."""
+        with self._database:
+            self._database.execute("BEGIN")
+            if self._database.execute("SELECT 1 FROM complete WHERE folder = ?", (os.fsencode(folder),)).fetchone() is None:
+                self.complete.discard(folder)
+                return None
+            found = self._database.execute("SELECT * FROM rows WHERE folder = ? ORDER BY name", (os.fsencode(folder),))
+            return [_child(*row[1:]) for row in found]
+
+    def doubt(self, folder: str) -> None:
+        """There may be more in the directory than its rows tell."""
+        self._database.execute("DELETE FROM complete WHERE folder = ?", (os.fsencode(folder),))
+        self.complete.discard(folder)
 
     def clear(self, key: str) -> None:
-        """Forget what is at and below this key (of a file, or of a directory without its slash)."""
+        """Forget what is below this key (of a directory, without its slash)."""
         below = os.fsencode(f"{key}/" if key else "")
         upper = below[:-1] + b"0" if below else b"\xff" * 8  # "0" is the character after "/".
         for table in ("rows", "complete"):
             self._database.execute(f"DELETE FROM {table} WHERE folder >= ? AND folder < ?", (below, upper))
-        self.complete = {folder for folder in self.complete if not folder.startswith(os.fsdecode(below))}
+        for known in (self.folders, self.complete):
+            known -= {folder for folder in known if folder.startswith(os.fsdecode(below))}
 
     # pins
 

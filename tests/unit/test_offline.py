@@ -1,0 +1,284 @@
+"""What was warmed is shown while the store is away, and nothing else is (S14, S3)."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from storemount.errors import Denied, NotFound, Unavailable, Unreachable
+from storemount.stores.base import EMPTY, Child, Meta
+from storemount.stores.local import LocalStore
+from storemount.stores.offline import RESPITE, Offline
+from storemount.stores.snapshot import Snapshot
+from tests.support.faulty import FaultyStore, PromptMemoryStore
+from tests.support.readme import told
+
+AWAY = Unreachable("nobody there")
+
+
+class Subject:
+    """An `Offline` over a store in memory with `warm/f`, `warm/d/g` and `cold/h`, of which `warm/` was warmed."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.faulty = FaultyStore(PromptMemoryStore())
+        self.snapshot = Snapshot.opened(path)
+        self.store = Offline(self.faulty, self.snapshot)
+
+    async def fill(self) -> None:
+        for key in ("warm/f", "warm/d/g", "cold/h"):
+            await self.faulty.inner.write(key, EMPTY)
+        await self.store.warm_name("warm")
+        for folder in ("warm/", "warm/d/"):
+            await self.store.warm(folder)
+        self.faulty.forget()
+
+    def fail(self) -> None:
+        for verb in ("stat", "list", "write", "delete", "rename"):
+            self.faulty.fail(verb, AWAY, times=1000)
+
+    async def names(self, prefix: str, *, recursive: bool = False) -> list[str]:
+        async with aclosing(self.store.list(prefix, recursive=recursive)) as pages:
+            return sorted([row.name + ("" if row.artifact else "/") async for page in pages for row in page])
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Iterator[Subject]:
+    subject = Subject(tmp_path / "store.warm")
+    yield subject
+    subject.snapshot.close()
+
+
+@pytest.fixture
+async def subject(made: Subject) -> Subject:
+    await made.fill()
+    return made
+
+
+async def test_S14_what_was_warmed_is_shown_as_it_was_seen_last(subject: Subject, caplog: pytest.LogCaptureFixture) -> None:
+    before = await subject.store.stat("warm/f")
+    subject.fail()
+    assert await subject.names("warm/") == ["d/", "f"]
+    assert await subject.store.stat("warm/f") == before
+    assert await subject.store.stat("warm/d") == Child("d", None)
+    assert await subject.names("warm/d/") == ["g"]
+    assert [record.message for record in caplog.records if told("what was warmed of it is shown as it was seen last", record.message)]
+    assert len(caplog.records) == 1, "one line for an outage"
+
+
+@pytest.mark.parametrize("key", ["cold/h", "warm/absent", "warm/d/absent", "absent"])
+async def test_S3_what_was_not_warmed_is_an_error_and_never_absent(subject: Subject, key: str) -> None:
+    subject.fail()
+    with pytest.raises(Unreachable):
+        await subject.store.stat(key)
+
+
+@pytest.mark.parametrize(("prefix", "recursive"), [("cold/", False), ("", False), ("warm/absent/", False), ("warm/", True)])
+async def test_S3_a_listing_that_was_not_warmed_is_an_error_and_never_empty(subject: Subject, prefix: str, recursive: bool) -> None:
+    """That of the root has only the row on the way to what was warmed; one of a whole tree is not kept."""
+    subject.fail()
+    with pytest.raises(Unreachable):
+        await subject.names(prefix, recursive=recursive)
+
+
+async def test_S3_a_listing_that_breaks_off_is_an_error(subject: Subject) -> None:
+    """Rows were given out already, and what is kept may be another state than theirs."""
+    for number in range(1500):
+        await subject.faulty.inner.write(f"warm/many-{number:04}", EMPTY)
+    seen = 0
+    with pytest.raises(Unreachable):
+        async with aclosing(subject.store.list("warm/")) as pages:
+            async for page in pages:
+                seen += len(page)
+                subject.fail()
+    assert seen == 1000
+    assert await subject.names("warm/") == ["d/", "f"], "half a listing was not kept"
+
+
+async def test_S14_a_store_that_is_away_is_not_asked_for_each_name(clock: MockClock, subject: Subject) -> None:
+    subject.fail()
+    await subject.names("warm/")
+    assert subject.faulty.count() == {"list": 1}
+    for _ in range(10):
+        await subject.store.stat("warm/f")
+        await subject.names("warm/")
+    assert subject.faulty.count() == {"list": 1}
+    await trio.sleep(RESPITE)
+    await subject.store.stat("warm/f")
+    assert subject.faulty.count() == {"list": 1, "stat": 1}
+
+
+async def test_S14_when_it_answers_again_its_answer_counts(clock: MockClock, subject: Subject, caplog: pytest.LogCaptureFixture) -> None:
+    subject.fail()
+    await subject.names("warm/")
+    assert subject.store.since is not None
+    await subject.faulty.inner.write("warm/new", EMPTY)
+    await subject.faulty.inner.delete(["warm/f"])
+    subject.faulty.heal()
+    await trio.sleep(RESPITE)
+    with caplog.at_level("INFO"):
+        assert await subject.names("warm/") == ["d/", "new"]
+    assert subject.store.since is None
+    assert [record.message for record in caplog.records if record.message.startswith("the store answers again, after 5")]
+    subject.fail()
+    assert await subject.names("warm/") == ["d/", "new"], "and is what is kept"
+
+
+async def test_S14_a_name_that_has_gone_is_not_shown_in_the_next_outage(subject: Subject) -> None:
+    await subject.faulty.inner.delete(["warm/f"])
+    with pytest.raises(NotFound):
+        await subject.store.stat("warm/f")
+    subject.fail()
+    with pytest.raises(Unreachable):
+        await subject.store.stat("warm/f")
+    assert await subject.names("warm/") == ["d/"]
+
+
+async def test_a_refusal_is_no_outage(subject: Subject) -> None:
+    subject.faulty.fail("stat", Denied("no"))
+    subject.faulty.fail("list", Denied("no"))
+    for act in (lambda: subject.store.stat("warm/f"), lambda: subject.names("warm/")):
+        with pytest.raises(Denied):
+            await act()
+    assert subject.store.since is None
+
+
+async def test_an_outage_where_nothing_is_warm_is_not_counted(made: Subject, caplog: pytest.LogCaptureFixture) -> None:
+    made.fail()
+    with pytest.raises(Unreachable):
+        await made.store.stat("f")
+    assert made.store.since is None and not caplog.records
+
+
+async def write(store: Offline) -> object:
+    return await store.write("warm/new", EMPTY)
+
+
+async def make(store: Offline) -> object:
+    return await store.write("warm/new/", EMPTY)
+
+
+async def copy(store: Offline) -> object:
+    return await store.copy((await store.describe("warm/f")), "warm/new")
+
+
+async def annotate(store: Offline) -> object:
+    return await store.annotate(await store.describe("warm/f"), Meta(mode=0o100600))
+
+
+async def delete(store: Offline) -> object:
+    return await store.delete(["warm/f", "cold/h"])
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        (write, ["d/", "f", "new"]),
+        (make, ["d/", "f", "new/"]),
+        (copy, ["d/", "f", "new"]),
+        (annotate, ["d/", "f"]),
+        (delete, ["d/"]),
+    ],
+)
+async def test_S14_what_this_mount_changed_is_shown_too(
+    subject: Subject, change: Callable[[Offline], Awaitable[object]], names: list[str]
+) -> None:
+    await change(subject.store)
+    subject.fail()
+    assert await subject.names("warm/") == names
+    for name in names:
+        child = await subject.store.stat(f"warm/{name.removesuffix('/')}")
+        assert (child.artifact is None) == name.endswith("/")
+
+
+async def test_S14_a_directory_that_this_mount_removed_has_gone(subject: Subject) -> None:
+    await subject.store.write("warm/e/", EMPTY)
+    await subject.store.delete(["warm/e/"])
+    subject.fail()
+    assert await subject.names("warm/") == ["d/", "f"]
+
+
+async def test_S14_a_change_that_fails_changes_nothing_here(subject: Subject) -> None:
+    subject.fail()
+    for change in (write, delete):
+        with pytest.raises(Unreachable):
+            await change(subject.store)
+    assert await subject.names("warm/") == ["d/", "f"]
+
+
+async def test_S14_a_rename_by_the_store_moves_no_rows(tmp_path: Path) -> None:
+    """The old names have gone. What is at the new ones is asked; while nobody answers, it is an error (S3)."""
+    (tmp_path / "root/d/below").mkdir(parents=True)
+    (tmp_path / "root/d/f").touch()
+    faulty = FaultyStore(LocalStore(tmp_path / "root"))
+    store = Offline(faulty, snapshot := Snapshot.opened(tmp_path / "store.warm"))
+    for folder in ("", "d/", "d/below/"):
+        await store.warm(folder)
+    await store.rename("d", "e")
+    for verb in ("stat", "list"):
+        faulty.fail(verb, AWAY, times=1000)
+    for key in ("d", "d/f", "e", "e/f"):
+        with pytest.raises(Unreachable):
+            await store.stat(key)
+    for prefix in ("", "d/", "d/below/", "e/"):
+        with pytest.raises(Unreachable):
+            async with aclosing(store.list(prefix)) as pages:
+                async for _ in pages:
+                    pass
+    await store.aclose()
+    snapshot.close()
+
+
+async def test_S14_the_next_mount_shows_it_too(subject: Subject) -> None:
+    subject.snapshot.close()
+    subject.snapshot = Snapshot.opened(subject.path)
+    subject.store = Offline(subject.faulty, subject.snapshot)
+    subject.fail()
+    assert await subject.names("warm/") == ["d/", "f"]
+    assert (await subject.store.stat("warm")).artifact is None
+
+
+async def test_a_snapshot_that_cannot_be_used_costs_a_line(subject: Subject, caplog: pytest.LogCaptureFixture) -> None:
+    """As on a full disk: nobody hears of it while the store answers; in an outage it is an error, as if nothing had been warmed."""
+    subject.snapshot.close()
+    assert await subject.names("warm/") == ["d/", "f"]
+    assert (await subject.store.stat("warm/f")).name == "f"
+    subject.fail()
+    for act in (lambda: subject.store.stat("warm/f"), lambda: subject.names("warm/")):
+        with pytest.raises(Unreachable):
+            await act()
+    assert [record for record in caplog.records if told("the names of what was warmed cannot be kept or read", record.message)]
+
+
+async def test_a_row_of_another_version_of_the_software_is_not_shown(subject: Subject, caplog: pytest.LogCaptureFixture) -> None:
+    other = sqlite3.connect(subject.path)
+    with other:
+        other.execute("UPDATE rows SET meta = ? WHERE name = ?", ('{"mood": "good"}', os.fsencode("f")))
+    other.close()
+    subject.fail()
+    with pytest.raises(Unreachable):
+        await subject.store.stat("warm/f")
+    assert [record.message for record in caplog.records if told("the names of what was warmed cannot be kept or read", record.message)]
+
+
+async def test_a_listing_that_is_left_early_is_not_kept(subject: Subject) -> None:
+    for number in range(1500):
+        await subject.faulty.inner.write(f"warm/many-{number:04}", EMPTY)
+    async with aclosing(subject.store.list("warm/")) as pages:
+        async for _ in pages:
+            break
+    subject.fail()
+    assert await subject.names("warm/") == ["d/", "f"]
+
+
+async def test_every_failure_that_may_pass_is_an_outage(subject: Subject) -> None:
+    subject.faulty.fail("stat", Unavailable("503"))
+    assert (await subject.store.stat("warm/f")).name == "f"
+    assert subject.store.since is not None
