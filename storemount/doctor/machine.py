@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from storemount.doctor.finding import Finding, fail, ok, refused, warn
 from storemount.errors import Refusal
-from storemount.kernel.mountpoint import Host, check_device, check_others, check_tool
+from storemount.kernel.mountpoint import NO_TABLE, Host, check_device, check_others, check_tool
 
 FEW_FILES = 4096
 """Descriptors under which a mount with many open files or a long queue runs out of them."""
@@ -47,6 +47,8 @@ def _tool(host: Host) -> Finding:
     if host.uid and not (status.st_mode & stat.S_ISUID and status.st_uid == 0):
         said = f"{tool} is not setuid root, and an ordinary user cannot mount without"
         return fail("fusermount3", said, f"chown root {tool} && chmod u+s {tool}")
+    if host.uid and not host.table.exists():
+        return fail("fusermount3", f"there is no {host.table}, without which an ordinary user cannot unmount", NO_TABLE)
     return ok("fusermount3", tool)
 
 

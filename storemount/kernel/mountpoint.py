@@ -34,6 +34,10 @@ _MOMENT = 2.0
 _SHOWN = 5
 
 
+NO_TABLE = "fusermount3 looks into /etc/mtab before it unmounts; as root: ln -s ../proc/self/mounts /etc/mtab"
+"""For a root of debootstrap's, and some containers; an installed system has the link."""
+
+
 @dataclass(frozen=True, slots=True)
 class Host:
     """What mounting needs of this machine. `command`: finds a program."""
@@ -42,6 +46,7 @@ class Host:
     device: Path = Path("/dev/fuse")
     settings: Path = Path("/etc/fuse.conf")
     command: Callable[[str], str | None] = shutil.which
+    table: Path = Path("/etc/mtab")
 
 
 def located(given: str) -> str:
@@ -150,7 +155,8 @@ def detach(path: str, *, lazy: bool = False) -> None:
             raise Refusal(ExitCode.BUSY, f"{path} is busy: {_named(users)}; close what is open there, or add --lazy")
         sleep(_MOMENT / 20)
     if said is not None:
-        raise Refusal(ExitCode.UNEXPECTED, f"cannot unmount {path}: {said}")
+        remedy = f"; {NO_TABLE}" if "/etc/mtab" in said else ""
+        raise Refusal(ExitCode.UNEXPECTED, f"cannot unmount {path}: {said}{remedy}")
 
 
 def _said(command: list[str], path: str) -> str | None:

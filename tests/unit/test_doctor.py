@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from email.utils import formatdate
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def by_subject(findings: Sequence[Finding]) -> Found:
 
 def host(tmp_path: Path, *, uid: int = 1000, device: str = "/dev/null", settings: str = "", tool: str | None = None) -> Host:
     (tmp_path / "fuse.conf").write_text(settings)
-    return Host(uid, Path(device), tmp_path / "fuse.conf", lambda name: tool)
+    return Host(uid, Path(device), tmp_path / "fuse.conf", lambda name: tool, Path("/proc/self/mounts"))
 
 
 def looked_at(host: Host, files: int = 65536) -> Found:
@@ -82,6 +83,15 @@ def test_no_fusermount3(tmp_path: Path, uid: int, level: Level) -> None:
 def test_a_fusermount3_that_is_not_setuid(tmp_path: Path) -> None:
     found = looked_at(host(tmp_path, tool=setuid_tool(tmp_path, 0o755)))["fusermount3"]
     assert found.level is Level.FAIL and "chmod u+s" in found.remedy
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root makes a file that is setuid root")
+@pytest.mark.parametrize(("uid", "level"), [(1000, Level.FAIL), (0, Level.OK)])
+def test_no_table_of_mounts(tmp_path: Path, uid: int, level: Level) -> None:
+    """As in a root that debootstrap made: fusermount3 mounts, and does not unmount. Root has no need of it."""
+    without = replace(host(tmp_path, uid=uid, tool=setuid_tool(tmp_path, 0o4755)), table=tmp_path / "mtab")
+    found = looked_at(without)["fusermount3"]
+    assert found.level is level and ("ln -s" in found.remedy) == (level is Level.FAIL)
 
 
 def test_others_are_not_let_in(tmp_path: Path) -> None:
