@@ -6,6 +6,7 @@ What it is not: the waiting; whoever asked the mount hands its answers through h
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections import deque
@@ -20,6 +21,9 @@ from storemount.cli.values import size_text
 
 REPORT = 5.0
 """Seconds between two lines of progress where there is no terminal."""
+
+NARROWEST, WIDEST = 8, 36
+"""Characters of a bar."""
 
 SHOWN = 20
 """Changes that a message names of those that are left; `status` has them all."""
@@ -62,13 +66,26 @@ def _bar(answers: Iterator[dict[str, Any]], label: str, unit: str) -> Iterator[d
     if first is None or not first["pending"]:
         yield from () if first is None else (first,)
         return
-    show = partial(_to_go_or_nothing, unit=unit)
-    with click.progressbar(length=first["pending"], label=label, show_pos=True, file=sys.stderr, item_show_func=show) as bar:
+    label, width, told = fitted(label, first, unit, shutil.get_terminal_size().columns)
+    show = partial(_to_go_or_nothing, unit=unit) if told else None
+    with click.progressbar(length=first["pending"], label=label, show_pos=True, file=sys.stderr, item_show_func=show, width=width) as bar:
         for answer in chain([first], answers):
             pending = answer["pending"]
             bar.length = max(bar.length or 1, pending)
             bar.update(bar.length - pending - bar.pos, answer)
             yield answer
+
+
+def fitted(label: str, first: dict[str, Any], unit: str, columns: int) -> tuple[str, int, bool]:
+    """The label, the width of the bar in characters, and whether there is room for what is to go: all in one line of a terminal, as one
+    that is wrapped cannot be drawn over."""
+    count = 2 * len(str(first["pending"])) + len("/  00:00:00")
+    room = columns - 1 - len(f"{label}  []  ") - count
+    rest = len(to_go(first, unit)) + len("  ")
+    told = room - rest >= NARROWEST
+    if room < NARROWEST:
+        label = f"...{label[NARROWEST - room + 3 :]}" if len(label) > NARROWEST - room + 3 else ""
+    return label, min(max(room - rest * told, NARROWEST), WIDEST), told
 
 
 def _lines(answers: Iterator[dict[str, Any]], unit: str) -> Iterator[dict[str, Any]]:

@@ -13,7 +13,7 @@ from storemount.api import mounted
 from storemount.cli import progress
 from storemount.cli.leftovers import unfinished
 from storemount.cli.place import Place, place_of
-from storemount.cli.progress import SHOWN, last_answer, named
+from storemount.cli.progress import NARROWEST, SHOWN, WIDEST, fitted, last_answer, named, to_go
 from storemount.config import Places
 from storemount.errors import ExitCode, Refusal
 from storemount.kernel.mountinfo import Mounted
@@ -40,6 +40,18 @@ def test_a_short_wait_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert last_answer(answers(2, 1))["done"]
     assert last_answer(iter(())) == {}
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 100, 200])
+@pytest.mark.parametrize("label", ["Saving /mnt", "Saving /home/somebody/projects/models/artifacts"])
+def test_a_bar_is_one_line(columns: int, label: str) -> None:
+    first = {"pending": 39_000, "pending_bytes": 186 << 20}
+    shown, width, told = fitted(label, first, "change", columns)
+    line = f"{shown}  [{'#' * width}]  1/39000  00:01:06{'  ' + to_go(first) if told else ''}"
+    assert len(line) < columns
+    assert width >= NARROWEST and label.endswith(shown.removeprefix("..."))
+    assert told or columns < 120
+    assert (shown, width, told) == (label, WIDEST, True) or columns < 200
 
 
 def test_many_changes_are_not_all_named() -> None:
