@@ -232,7 +232,9 @@ def refused_for_good(error: Exception | None) -> bool:
 
 
 EIO = errno.EIO
+ENODATA = errno.ENODATA
 ENOENT = errno.ENOENT
+ENOTSUP = errno.ENOTSUP
 EXDEV = errno.EXDEV
 ENOSPC = errno.ENOSPC
 ENOTCONN = errno.ENOTCONN

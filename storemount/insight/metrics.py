@@ -112,7 +112,7 @@ METRICS = (
         "counter",
         "storemount_operation_failures",
         "",
-        "Operations of the kernel that ended with an error, by its name in errno.h",
+        "Operations of the kernel that ended with an error, by its name in errno.h (not the lack of an extended attribute)",
         _failures(_operations),
         ("operation", "errno"),
     ),

@@ -16,13 +16,16 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 from pyfuse3 import FUSEError
 
-from storemount.errors import EIO, ENOENT, errno_name, errno_of
+from storemount.errors import EIO, ENODATA, ENOENT, ENOTSUP, errno_name, errno_of
 from storemount.insight.slow import SlowLog
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 log = logging.getLogger(__name__)
+
+_ANSWERS = frozenset({("getxattr", ENODATA), ("getxattr", ENOTSUP)})
+"""No failures: the kernel and `ls` ask every file for attributes (`security.capability`) that hardly one has."""
 
 
 class Observed(Protocol):
@@ -65,7 +68,7 @@ def kernel_op(verb: Callable[Concatenate[V, P], Coroutine[Any, Any, R]]) -> Call
                 number = EIO
             elif number == EIO:
                 log.warning("%s failed: %s: %s", name, type(error).__name__, error)
-            failure = errno_name(number)
+            failure = None if (name, number) in _ANSWERS else errno_name(number)
             raise FUSEError(number) from error
         finally:
             self.ended(name, self.slow.end(running), failure)

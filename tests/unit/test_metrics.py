@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import trio
 from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
+from pyfuse3 import ROOT_INODE, RequestContext
 from trio.testing import MockClock
 
 from storemount.errors import Denied, NotFound, Unavailable
@@ -22,7 +24,6 @@ from tests.support.faulty import FaultyStore, PromptMemoryStore
 
 README = Path(__file__).parents[2] / "README.md"
 FACTS = {"mountpoint": "/mnt/caf\udce9", "store": "s", "uri": "memory://", "engine": "memory", "started": 1e9}
-NO_ENTRY, NO_ACCESS = 2, 13
 
 
 @pytest.fixture
@@ -117,9 +118,9 @@ async def test_S16_failures_by_their_reason(clock: MockClock, store: FaultyStore
     async with bare_mount(store, tmp_path) as m:
         metrics = metrics_of(m)
         store.fail("stat", Denied("no"), times=1)
-        with fails(NO_ACCESS):
+        with fails(errno.EACCES):
             await m.exists("f")
-        with fails(NO_ENTRY):
+        with fails(errno.ENOENT):
             await m.unlink("absent")
         store.fail("write", Unavailable("503"), times=2)
         await m.put("late", b"1")
@@ -135,6 +136,14 @@ async def test_S16_failures_by_their_reason(clock: MockClock, store: FaultyStore
         assert not [name for name in seen if "NotFound" in name]
         assert seen["storemount_retries_total"] == 2
         assert seen["storemount_refusals_total"] == seen["storemount_refused_changes"] == seen["storemount_pending_changes"] == 1
+
+
+async def test_an_attribute_that_a_file_does_not_have_is_no_failure(clock: MockClock, store: FaultyStore, tmp_path: Path) -> None:
+    async with bare_mount(store, tmp_path) as m:
+        for name, number in ((b"user.mine", errno.ENODATA), (b"security.capability", errno.ENOTSUP)):
+            with fails(number):
+                await m.fs.getxattr(ROOT_INODE, name, RequestContext())
+        assert not [name for name in samples(metrics_of(m)) if name.startswith("storemount_operation_failures_total{")]
 
 
 async def test_S9_conflicts_are_counted(clock: MockClock, store: FaultyStore, tmp_path: Path) -> None:
