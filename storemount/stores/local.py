@@ -27,13 +27,15 @@ import trio
 
 from storemount.config import MIB
 from storemount.disk import sync_file_system
-from storemount.errors import Changed, Corrupt, Denied, IsADirectory, MissingStore, NotADirectory, NotFound, named
+from storemount.errors import EXDEV, Changed, Corrupt, Denied, IsADirectory, MissingStore, NotADirectory, NotFound, named
 from storemount.stores.base import Artifact, Capacity, Child, Meta, Source, Traits, is_partial
 from storemount.stores.conditions import ALWAYS, Condition
 from storemount.stores.partial import finish, partial_file, partial_link, rename_new, sweep_partials
 
 PAGE = 1000
 SMALL = 16 * MIB
+NOWHERE = -1
+"""No device: staged files cannot be renamed into the store."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -191,12 +193,18 @@ class LocalStore:
         condition = Condition(over, absent)
         if source.movable and self._can_move(source, key):
             # A rename takes 10 µs, the hop to a thread and back 150, and the thread takes the interpreter from the kernel's requests.
-            with named_failures(key):
-                return self._write(key, source, condition, move=True)
+            try:
+                with named_failures(key):
+                    return self._write(key, source, condition, move=True)
+            except OSError as error:
+                if error.errno != EXDEV:
+                    raise
+                # Two mounts of one file system, such as a container's volume: rename(2) does not go from one to the other.
+                self._device = NOWHERE
         return await self._change(key, self._write, key, source, condition, move=False)
 
     def _can_move(self, source: Source, key: str) -> bool:
-        """Whether the staged file lies in the store's own file system."""
+        """Whether the staged file lies in the store's own file system, as far as is known."""
         if self._device is None:
             with named_failures(key):
                 self._device = os.stat(self.root).st_dev

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
-from storemount.errors import Changed, NotFound, Unavailable
+from storemount.errors import EXDEV, Changed, NotFound, Unavailable
 from storemount.stores.base import EMPTY, Artifact, ArtifactStore
 from storemount.stores.parallel import for_each
 
@@ -47,8 +47,16 @@ class Relocation:
             found = await self._found(artifact.key)
             if found != artifact:
                 raise Changed(artifact.key)
-            await self._store.rename(artifact.key, to)
-            return replace(artifact, key=to)
+            try:
+                await self._store.rename(artifact.key, to)
+                return replace(artifact, key=to)
+            except OSError as error:
+                if error.errno != EXDEV:
+                    raise
+            # A folder with another file system somewhere below it.
+            made = await self._store.copy(artifact, to)
+            await self._store.delete([artifact.key])
+            return made
         return await self._store.copy(artifact, to)
 
     async def _found(self, key: str) -> Artifact | None:

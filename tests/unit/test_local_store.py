@@ -6,7 +6,9 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from storemount.errors import AlreadyExists, Changed, Corrupt, MissingStore, Not
 from storemount.stores import local
 from storemount.stores.base import EMPTY, Artifact, Meta, Source
 from storemount.stores.local import LocalStore
+from storemount.stores.relocation import Relocation
 
 
 @pytest.fixture
@@ -50,6 +53,50 @@ async def test_S6_a_movable_source_is_renamed_into_place_and_its_bytes_are_writt
     assert (status.st_ino, status.st_mtime_ns, stat.S_IMODE(status.st_mode)) == (inode, 1_000_000_000, 0o640)
     assert os.listdir(tmp_path) == ["root"]
     assert await store.read(artifact, 0, 4) == b"data"
+
+
+@contextmanager
+def mounted(point: Path, *words: str) -> Iterator[None]:
+    subprocess.run(["mount", *words, point], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", point], check=True)
+
+
+only_root = pytest.mark.skipif(os.getuid() != 0, reason="only root mounts")
+
+
+@only_root
+@pytest.mark.parametrize("absent", [False, True])
+async def test_S6_a_staged_file_comes_from_another_mount_of_the_same_file_system(
+    store: LocalStore, root: Path, tmp_path: Path, absent: bool
+) -> None:
+    """As from a volume of a container: the device is the same, and rename(2) says EXDEV."""
+    staging = tmp_path / "staging"
+    (tmp_path / "volume").mkdir()
+    staging.mkdir()
+    with mounted(staging, "--bind", str(tmp_path / "volume")):
+        for name in ("f", "g"):
+            staged = source(staging, movable=True)
+            assert os.stat(staged.path).st_dev == os.stat(root).st_dev
+            artifact = await store.write(name, staged, absent=absent)
+            assert (root / name).read_bytes() == b"data"
+            assert await store.read(artifact, 0, 4) == b"data"
+    assert sorted(os.listdir(root)) == ["f", "g"]
+
+
+@only_root
+async def test_S10_a_file_is_renamed_into_another_file_system_below_the_store(store: LocalStore, root: Path, tmp_path: Path) -> None:
+    (root / "sub").mkdir()
+    with mounted(root / "sub", "-t", "tmpfs", "none"):
+        made = await store.write("f", source(tmp_path, mode=stat.S_IFREG | 0o640))
+        moved = await Relocation(store).file(made, "sub/f", doubtful=False)
+        assert moved is not None and moved[0] == made
+        assert moved[1] == (await store.stat("sub/f")).artifact
+        assert not (root / "f").exists()
+        status = os.stat(root / "sub/f")
+        assert ((root / "sub/f").read_bytes(), stat.S_IMODE(status.st_mode), status.st_mtime_ns) == (b"data", 0o640, 1_000_000_000)
 
 
 async def test_a_source_that_may_not_be_moved_stays(store: LocalStore, root: Path, tmp_path: Path) -> None:
