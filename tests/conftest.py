@@ -17,7 +17,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addoption("--every-store", action="store_true", help="the mount suite on every pair of engine and server, not on a short list")
     parser.addoption(
-        "--load-seconds", type=float, default=20.0, help="how long the load test works on a local store; on S3 a quarter of it"
+        "--load-seconds", type=float, default=10.0, help="how long the load test works on a local store; on S3 a quarter of it"
     )
 
 

@@ -120,7 +120,7 @@ def test_S11_file_that_becomes_a_directory_and_back(root: Path) -> None:
     assert os.listdir(root) == []
 
 
-@pytest.mark.subjects(*KINDS)
+@pytest.mark.subjects(PLAIN, "local", "s3-native")
 def test_S11_ten_thousand_entries(root: Path, subject: Subject) -> None:
     """Every entry is listed exactly once, and stat agrees with the listing."""
     count = 1500 if subject.remote or subject.kind == CLASS else 10_000

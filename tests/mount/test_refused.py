@@ -23,7 +23,7 @@ from tests.support.proxy import Proxy
 from tests.support.servers import BucketClient
 from tests.support.waiting import eventually
 
-SUBJECTS = (*STORES, AZURE[0], GCS[1])
+SUBJECTS = (STORES[0], REMOTE[0], AZURE[0], GCS[1])
 DATA = os.urandom(300_000)
 OPTIONS = ("--deadline", "2s", "--ttl", "60s")
 

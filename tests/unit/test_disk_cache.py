@@ -307,7 +307,7 @@ async def test_S4_a_damaged_pin_is_made_whole_and_stays_pinned(origin: Origin, t
     assert path.read_bytes() == whole and pins(tmp_path) == 1
 
 
-async def test_S15_pins_are_not_looked_at_again_and_again(origin: Origin, tmp_path: Path) -> None:
+async def test_S15_pins_are_not_looked_at_again_and_again(origin: Origin, tmp_path: Path, mock_clock: MockClock) -> None:
     budget = Budget(32 * MIB)
     async with cache(origin, tmp_path, budget=budget) as disk:
         await disk.have(one(size=MIB), pinned=True)
