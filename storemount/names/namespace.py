@@ -10,6 +10,7 @@ Invariants:
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import trio
@@ -45,6 +46,11 @@ class _Displaced:
     artifact: Artifact | None = None
 
 
+RUN = 4
+"""Delays that a removal waits which comes soon after another: `rm -rf` takes away some hundred files in a delay, and one request takes a
+thousand."""
+
+
 class Namespace:
     def __init__(
         self,
@@ -65,6 +71,7 @@ class Namespace:
         self._publisher = publisher
         self._staging = staging
         self._settings = settings
+        self._removed_at = -math.inf
 
     # create
 
@@ -142,15 +149,23 @@ class Namespace:
         cancelled = self._cancel_waiting(node)
         if self._is_in_store(node, cancelled):
             self._keep_directory(node)
-            change = self._remove_later(Kind.DELETE, node, self._settled(node, cancelled))
+            change = self._remove_later(Kind.DELETE, node, self._settled(node, cancelled), delay=self._removal_delay())
             change.displaced += cancelled.displaced if cancelled is not None else ()
 
-    def _remove_later(self, kind: Kind, node: Node, artifact: Artifact | None = None) -> Change:
+    def _removal_delay(self) -> float:
+        """Seconds for which a removal waits for others to go with."""
+        delay, now = self._settings.upload_delay, trio.current_time()
+        in_a_run = now - self._removed_at < delay
+        self._removed_at = now
+        return delay * RUN if in_a_run else delay
+
+    def _remove_later(self, kind: Kind, node: Node, artifact: Artifact | None = None, *, delay: float | None = None) -> Change:
         """What the store has under this node's name (`artifact`, when that is known) goes; from now on it is not seen."""
         assert node.parent is not None
         hides = (node.parent, node.name)
         self._tree.hide(*hides)
-        change = self._journal.add(kind, node, node.key, artifact=artifact, hides=hides, delay=self._settings.upload_delay)
+        wait = self._settings.upload_delay if delay is None else delay
+        change = self._journal.add(kind, node, node.key, artifact=artifact, hides=hides, delay=wait)
         if node.opens:
             change.displaced.append(node)
         return change
@@ -182,7 +197,7 @@ class Namespace:
             self._journal.cancel(made)
         else:
             self._keep_directory(node)
-            self._remove_later(Kind.RMDIR, node)
+            self._remove_later(Kind.RMDIR, node, delay=self._removal_delay())
         self._tree.unlink(node)
 
     def _unmade(self, node: Node) -> Change | None:
