@@ -7,9 +7,11 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import trio
 from pyfuse3 import RequestContext
 from trio.testing import MockClock, assert_no_checkpoints
 
+from storemount.names.namespace import RUN
 from storemount.names.nodes import ROOT
 from tests.support.bare import bare_mount, objects, put_object, staged_files
 from tests.support.faulty import FaultyStore
@@ -149,6 +151,26 @@ async def test_mkdir_rmdir_and_unlink_are_one_request_each_and_wait_for_none(clo
             assert not store.requests
             await m.settle()
             assert store.count() == requests
+
+
+async def test_a_run_of_removals_goes_together(clock: MockClock, store: FaultyStore, staging: Path) -> None:
+    """Five seconds of `rm -rf`: a request after one delay, as for a single removal, one for each four after that, and the directory's."""
+    delay = 0.5
+    await put_object(store, "d/", b"", staging)
+    for number in range(50):
+        await put_object(store, f"d/{number}", b"1", staging)
+    async with bare_mount(store, staging, upload_delay=delay) as m:
+        await m.names("d")
+        store.forget()
+        for number in range(50):
+            await m.unlink(f"d/{number}")
+            if number % 4 == 3:
+                await trio.sleep(0.4)
+        await m.rmdir("d")
+        await trio.sleep(RUN * delay + 1)
+        assert store.count()["delete"] <= 3 + 5 / (RUN * delay)
+        assert not await m.names()
+        assert not [page async for page in store.inner.list("") if page]
 
 
 async def test_a_directory_that_is_made_and_removed_is_no_request(clock: MockClock, store: FaultyStore, staging: Path) -> None:
