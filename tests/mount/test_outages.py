@@ -185,10 +185,9 @@ def test_S6_an_upload_that_is_cut_is_done_again(mount: Mount, outside: Outside, 
 
 def test_S8_unmount_during_an_outage_names_what_is_left(kind: str, outside: Outside, relay: Proxy, storemount: Storemount) -> None:
     """Past the drain time-out the command fails, names the file, and its bytes are kept on disk."""
-    options = ("--deadline", "1s", "--drain-timeout", "2s")
+    options = ("--deadline", "4s", "--drain-timeout", "2s")
     mount = mount_of(storemount, kind, outside, options, {"endpoint": relay.endpoint})
     with mounted(mount):
-        mount.start() if not mount.pid else None
         (mount.point / "first").write_bytes(b"got through")
         synced(mount.point)
         assert os.listdir(mount.point) == ["first"]

@@ -102,7 +102,7 @@ def test_S10_names_are_taken_up_too(kind: str, bucket: BucketClient, proxy: Prox
 
 @pytest.mark.parametrize("kind", REMOTE)
 def test_S8_what_a_stop_had_no_time_for_is_taken_up(kind: str, bucket: BucketClient, proxy: Proxy, storemount: Storemount) -> None:
-    options = ("--deadline", "1s", "--drain-timeout", "2s")
+    options = ("--deadline", "4s", "--drain-timeout", "2s")
     mount = bucket_mount(storemount, kind, bucket, options, {"endpoint": proxy.endpoint})
     mount.expect(r"WARNING storemount\.writeback\.worker")
     mount.expect("stopped with 1 changes not in the store")
