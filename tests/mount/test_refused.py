@@ -25,7 +25,7 @@ from tests.support.waiting import eventually
 
 SUBJECTS = (STORES[0], REMOTE[0], AZURE[0], GCS[1])
 DATA = os.urandom(300_000)
-OPTIONS = ("--deadline", "2s", "--ttl", "60s")
+OPTIONS = ("--deadline", "4s", "--ttl", "60s")
 
 
 @dataclass
