@@ -17,7 +17,7 @@ from typing import Any
 
 import click
 
-from storemount.cli.values import size_text
+from storemount.cli.values import printable, size_text
 
 REPORT = 5.0
 """Seconds between two lines of progress where there is no terminal."""
@@ -56,8 +56,9 @@ def named(rows: Iterable[dict[str, Any]], folder: str = "") -> str:
 
 
 def failure_text(row: dict[str, Any]) -> str:
+    """A line of its own, whatever the name holds."""
     path, error = row["path"], row["error"]
-    return str(error) if error.startswith(f"{path}:") else f"{path}: {error}"
+    return printable(str(error) if error.startswith(f"{path}:") else f"{path}: {error}")
 
 
 def _bar(answers: Iterator[dict[str, Any]], label: str, unit: str) -> Iterator[dict[str, Any]]:
@@ -73,6 +74,7 @@ def _bar(answers: Iterator[dict[str, Any]], label: str, unit: str) -> Iterator[d
             pending = answer["pending"]
             bar.length = max(bar.length or 1, pending)
             bar.update(bar.length - pending - bar.pos, answer)
+            bar.render_progress()  # Also where nothing has moved, as what is to go is shown, too.
             yield answer
 
 

@@ -16,14 +16,15 @@ from typing import Any
 
 import click
 
+from storemount.cli.progress import failure_text
 from storemount.cli.table import print_sheet, print_table
 from storemount.cli.user import places
-from storemount.cli.values import duration_text, size_text
+from storemount.cli.values import duration_text, printable, size_text
 from storemount.cli.view import SHOWN
 from storemount.cli.watch import watch
 from storemount.control.client import ask, socket_path, sockets
 from storemount.errors import ExitCode, Refusal
-from storemount.kernel.mountinfo import mounted_at, mounts
+from storemount.kernel.mountinfo import Mounted, mounted_at, mounts
 from storemount.kernel.mountpoint import is_dead, located
 
 VERSION = 1
@@ -70,29 +71,31 @@ def _rows(point: str | None, most: int | None = None) -> list[dict[str, Any]]:
 
 def _all(most: int | None) -> list[dict[str, Any]]:
     """Every daemon that has a socket here, and every mount of this user that none of them serves."""
-    rows = [row for path in sockets(places()) if (row := _asked(path, most))]
+    ours = [mount for mount in mounts() if mount.ours and mount.owner == os.getuid()]
+    known = {socket_path(places(), mount.mountpoint): mount for mount in ours}
+    rows = [row for path in sockets(places()) if (row := _asked(path, most, known.get(path)))]
     served = {row["mountpoint"] for row in rows}
-    gone = (mount for mount in mounts() if mount.ours and mount.owner == os.getuid() and mount.mountpoint not in served)
+    gone = (mount for mount in ours if mount.mountpoint not in served)
     return sorted([*rows, *(_unserved(mount.mountpoint, mount.source) for mount in gone)], key=lambda row: str(row["mountpoint"]))
 
 
 def _one(path: str, most: int | None) -> dict[str, Any]:
-    if row := _asked(socket_path(places(), path), most):
-        return row
     there = mounted_at(path)
+    if row := _asked(socket_path(places(), path), most, there):
+        return row
     if there is None or not there.ours:
         raise Refusal(ExitCode.NOT_MOUNTED, f"no store is mounted on {path}; see: storemount status")
     return _unserved(path, there.source)
 
 
-def _asked(socket: Path, most: int | None) -> dict[str, Any] | None:
-    """What the daemon says, and its state; None when no daemon listens."""
+def _asked(socket: Path, most: int | None, mount: Mounted | None) -> dict[str, Any] | None:
+    """What the daemon of this mount says, and its state; None when no daemon listens."""
     try:
         row = next(ask(socket, "status", most=most))
     except (ConnectionError, FileNotFoundError, StopIteration):
         return None
     except TimeoutError:
-        return {"mountpoint": str(socket), "store": "?", "state": SILENT}
+        return {"mountpoint": mount.mountpoint if mount else str(socket), "store": mount.source if mount else "?", "state": SILENT}
     there = mounted_at(row["mountpoint"])
     said = {name: value for name, value in row.items() if name not in ("v", "done")}
     return {**said, "state": MOUNTED if there and there.ours else DRAINING}
@@ -149,12 +152,13 @@ def _disk(row: dict[str, Any]) -> dict[str, str]:
 def _name_failures(rows: Iterable[dict[str, Any]]) -> None:
     for row in rows:
         folder = row["mountpoint"]
-        for failure in row.get("failed", ()):
-            click.echo(f"{folder}/{failure['path']}: {failure['error']}{_remedy(folder, failure) if failure['refused'] else ''}")
+        lines = [f"{folder}/{failure_text(each)}{_remedy(folder, each) if each['refused'] else ''}" for each in row.get("failed", ())]
         for conflict in row.get("conflicts", ()):
-            click.echo(f"{folder}/{conflict['path']}: was changed in the store meanwhile; yours is {folder}/{conflict['ours']}")
+            lines.append(f"{folder}/{conflict['path']}: was changed in the store meanwhile; yours is {folder}/{conflict['ours']}")
         if row["state"] == DEAD:
-            click.echo(f"{folder}: its daemon is gone; clean it: storemount unmount {folder}")
+            lines.append(f"{folder}: its daemon is gone; clean it: storemount unmount {folder}")
+        for line in lines:
+            click.echo(printable(line))
 
 
 def _remedy(folder: str, failure: dict[str, Any]) -> str:

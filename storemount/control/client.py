@@ -57,7 +57,10 @@ def ask(path: Path, what: str, /, **arguments: Any) -> Iterator[dict[str, Any]]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(SILENCE)
         with address(path) as short:
-            connection.connect(short)
+            try:
+                connection.connect(short)
+            except BlockingIOError as error:
+                raise TimeoutError(f"nobody takes the questions that wait at {path}") from error
         connection.sendall(json.dumps({"v": VERSION, "do": what, **arguments}).encode() + b"\n")
         with connection.makefile("rb") as lines:
             for line in lines:

@@ -117,13 +117,12 @@ class Figures:
         """The blocks on the disk, and for how many seconds what was warmed is shown as it was seen last; a store on this disk has none."""
         if self._disk is None or self._offline is None:
             return {}
-        since = self._offline.since
         return {
             "disk_cache_bytes": self._disk.held,
             "disk_cache_cap": self._disk.size,
             "disk_hits": self._disk.hits,
             "disk_misses": self._disk.misses,
-            "offline_seconds": trio.current_time() - since if since is not None else 0.0,
+            "offline_seconds": self._offline.away,
         }
 
 

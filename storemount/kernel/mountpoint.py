@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,9 @@ AUTOFS = "autofs"
 
 _MOMENT = 2.0
 """Seconds for which a mount may be busy without a process that uses it: a container that is just being made has a copy of all mounts."""
+
+_PROMPT = 2.0
+"""Seconds in which the kernel has said that a daemon is gone; it takes no time."""
 
 _SHOWN = 5
 
@@ -134,12 +138,21 @@ def check_others(host: Host) -> None:
 
 
 def is_dead(path: str) -> bool:
-    """Whether the daemon behind the mount at `path` is gone. (The kernel may still answer a stat from its cache; never a statvfs.)"""
+    """Whether the daemon behind the mount at `path` is gone. (The kernel may still answer a stat from its cache; never a statvfs.) One that
+    is stopped, or stuck, says nothing at all, and is not waited for."""
+    found: list[int | None] = []
+    asking = threading.Thread(target=lambda: found.append(_failure_of(path)), daemon=True)
+    asking.start()
+    asking.join(_PROMPT)
+    return found == [ENOTCONN]
+
+
+def _failure_of(path: str) -> int | None:
     try:
         os.statvfs(path)
     except OSError as error:
-        return error.errno == ENOTCONN
-    return False
+        return error.errno
+    return None
 
 
 def detach(path: str, *, lazy: bool = False) -> None:

@@ -10,18 +10,21 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from typing import TypeVar
 
 import trio
 
-from storemount.errors import NotFound, Unavailable
+from storemount.errors import NotFound, TimedOut, Unavailable, Unreachable
 from storemount.stores.base import Artifact, ArtifactStore, Capacity, Child, Meta, Source, Traits
 from storemount.stores.snapshot import Snapshot
 
 RESPITE = 5.0
 """Seconds after a failure during which what was warmed is answered without asking again."""
+
+STALE = 60.0
+"""Seconds after which a failure says nothing any more: longer than the pause between two tries of an upload."""
 
 T = TypeVar("T")
 
@@ -29,8 +32,7 @@ log = logging.getLogger(__name__)
 
 
 class Offline:
-    """`store`, with a snapshot of what was warmed of it. `since`: when it was first seen to be out of reach (trio time), or None; where
-    nothing is warm nobody keeps count."""
+    """`store`, with a snapshot of what was warmed of it. `since`: when it was first seen to be out of reach (trio time), or None."""
 
     def __init__(self, store: ArtifactStore, snapshot: Snapshot) -> None:
         self._store = store
@@ -44,19 +46,36 @@ class Offline:
 
     def _fails(self, error: Unavailable) -> None:
         self._asked = trio.current_time()
-        if self.since is None and self._snapshot.folders:
+        if self.since is None:
             self.since = self._asked
-            log.warning("the store cannot be reached (%s); what was warmed of it is shown as it was seen last", error)
+            if self._snapshot.folders:
+                log.warning("the store cannot be reached (%s); what was warmed of it is shown as it was seen last", error)
 
     def _answers(self) -> None:
         if self.since is not None:
             log.info("the store answers again, after %.0f s", trio.current_time() - self.since)
             self.since = None
 
+    @contextmanager
+    def _heard(self) -> Iterator[None]:
+        """Whether a request reaches it tells as much as a lookup does. A failure of its own, such as 503, may be about this key alone."""
+        try:
+            yield
+        except (Unreachable, TimedOut) as error:
+            self._fails(error)
+            raise
+        self._answers()
+
     @property
     def _rests(self) -> bool:
         """Whether it has only just failed."""
         return self.since is not None and trio.current_time() - self._asked < RESPITE
+
+    @property
+    def away(self) -> float:
+        """For how many seconds it has been out of reach, as far as is known: 0 where nobody has asked it for `STALE` seconds."""
+        now = trio.current_time()
+        return 0.0 if self.since is None or now - self._asked > STALE else now - self.since
 
     def _try(self, work: Callable[[], T]) -> T | None:
         try:
@@ -154,7 +173,8 @@ class Offline:
             self._try(lambda: self._snapshot.gone(folder, key))
 
     async def write(self, key: str, source: Source, *, over: Artifact | None = None, absent: bool = False) -> Artifact:
-        return self._noted(await self._store.write(key, source, over=over, absent=absent))
+        with self._heard():
+            return self._noted(await self._store.write(key, source, over=over, absent=absent))
 
     async def annotate(self, artifact: Artifact, meta: Meta) -> Artifact:
         return self._noted(await self._store.annotate(artifact, meta))
@@ -182,7 +202,8 @@ class Offline:
         await self._store.check()
 
     async def read(self, artifact: Artifact, start: int, stop: int) -> bytes | bytearray | memoryview:
-        return await self._store.read(artifact, start, stop)
+        with self._heard():
+            return await self._store.read(artifact, start, stop)
 
     async def sweep(self, key: str) -> None:
         await self._store.sweep(key)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
 from storemount.config import Places
 from storemount.control.client import address, socket_path
 from storemount.errors import ExitCode
+from storemount.kernel.mountpoint import is_dead
 from tests.support.command import Storemount
 from tests.support.mounting import Mount, bucket_mount, mounted
 from tests.support.proxy import Proxy
@@ -74,3 +77,37 @@ def test_S16_another_tool_speaks_the_protocol(storemount: Storemount) -> None:
                 connection.sendall(json.dumps(question).encode() + b"\n")
                 answer = json.loads(connection.makefile().readline())
             assert (answer["v"], answer[key]) == (1, value)
+
+
+@pytest.mark.timeout(90)
+def test_S14_status_of_a_daemon_that_is_stopped(storemount: Storemount) -> None:
+    """Each is named, and nobody waits for long: not for the daemon, not for the kernel, and not when its queue of questions is full."""
+    with mounted(Mount(storemount, "default")) as mount:
+        os.kill(mount.pid, signal.SIGSTOP)
+        try:
+            told = storemount.must("status", "--json", within=40)
+            with ExitStack() as askers:
+                path = socket_path(Places.of(storemount.environment), str(mount.point))
+                for _ in range(4096):
+                    asker = askers.enter_context(socket.socket(socket.AF_UNIX))
+                    asker.setblocking(False)
+                    with address(path) as short:
+                        if asker.connect_ex(short):
+                            break
+                full = storemount.must("status", str(mount.point), "--json", within=40)
+            assert is_dead(str(mount.point)) is False
+        finally:
+            os.kill(mount.pid, signal.SIGCONT)
+        rows = [row for row in json.loads(told)["mounts"] if row["mountpoint"] == str(mount.point)]
+        assert rows == json.loads(full)["mounts"] == [{"mountpoint": str(mount.point), "store": rows[0]["store"], "state": "not answering"}]
+        assert eventually(lambda: mount.status()["state"] == "mounted")
+
+
+def test_S16_a_name_of_many_lines_is_one_line_of_status(waiting: Mount) -> None:
+    evil = waiting.point / "evil\n\x1b[2Jname"
+    evil.write_bytes(b"x")
+    assert eventually(lambda: len(waiting.status()["failed"]) == 2)
+    lines = waiting.command.must("status", str(waiting.point)).splitlines()
+    assert len([line for line in lines if line.startswith(f"{waiting.point}/evil\\n\\x1b[2Jname: ")]) == 1
+    assert not [line for line in lines if line.startswith("name")]
+    evil.unlink()

@@ -15,7 +15,7 @@ from trio.testing import MockClock
 from storemount.errors import Denied, NotFound, Unavailable, Unreachable
 from storemount.stores.base import EMPTY, Child, Meta
 from storemount.stores.local import LocalStore
-from storemount.stores.offline import RESPITE, Offline
+from storemount.stores.offline import RESPITE, STALE, Offline
 from storemount.stores.snapshot import Snapshot
 from tests.support.faulty import FaultyStore, PromptMemoryStore
 from tests.support.readme import told
@@ -150,11 +150,40 @@ async def test_a_refusal_is_no_outage(subject: Subject) -> None:
     assert subject.store.since is None
 
 
-async def test_an_outage_where_nothing_is_warm_is_not_counted(made: Subject, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_outage_where_nothing_is_warm_is_counted_without_a_word(
+    clock: MockClock, made: Subject, caplog: pytest.LogCaptureFixture
+) -> None:
     made.fail()
     with pytest.raises(Unreachable):
         await made.store.stat("f")
-    assert made.store.since is None and not caplog.records
+    await trio.sleep(10)
+    assert 10 <= made.store.away < 11 and not caplog.records
+
+
+async def test_uploads_and_reads_tell_of_an_outage_too(clock: MockClock, subject: Subject) -> None:
+    artifact = await subject.faulty.inner.describe("warm/f")
+    asked = (("write", lambda: subject.store.write("f", EMPTY)), ("read", lambda: subject.store.read(artifact, 0, 0)))
+    for verb, ask in asked:
+        subject.faulty.fail(verb, AWAY)
+        with pytest.raises(Unreachable):
+            await ask()
+        assert subject.store.since is not None
+        await ask()
+        assert subject.store.since is None
+    subject.faulty.fail("write", Unavailable("503"))
+    with pytest.raises(Unavailable):
+        await subject.store.write("f", EMPTY)
+    assert subject.store.since is None, "it may be about that key alone"
+
+
+async def test_an_outage_that_nobody_has_seen_for_a_while_is_none(clock: MockClock, subject: Subject) -> None:
+    """An idle mount does not know whether the store has come back; it says so no longer."""
+    subject.fail()
+    await subject.names("warm/")
+    await trio.sleep(STALE - 1)
+    assert subject.store.away >= STALE - 1
+    await trio.sleep(2)
+    assert subject.store.away == 0
 
 
 async def write(store: Offline) -> object:
