@@ -15,7 +15,7 @@ from shlex import quote
 from storemount.doctor.finding import Finding, fail, ok, refused
 from storemount.errors import Refusal
 from storemount.kernel.mountinfo import Mounted, mounted_at, mounts
-from storemount.kernel.mountpoint import check, is_dead
+from storemount.kernel.mountpoint import check, says_dead
 
 PATIENCE = 5.0
 """Seconds that a mount has for one answer."""
@@ -50,7 +50,7 @@ def _occupied(there: Mounted) -> Finding:
 
 def _trouble(mount: Mounted, patience: float) -> Finding | None:
     path = mount.mountpoint
-    dead = answer_of(partial(is_dead, path), patience)
+    dead = answer_of(partial(says_dead, path), patience)
     clean = f"clean it: storemount unmount {quote(path)}" if mount.ours else f"clean it: umount -l {quote(path)}"
     if dead is None:
         said = f"{path} ({mount.source}) does not answer within {patience:.0f} s"

@@ -140,19 +140,20 @@ def check_others(host: Host) -> None:
 def is_dead(path: str) -> bool:
     """Whether the daemon behind the mount at `path` is gone. (The kernel may still answer a stat from its cache; never a statvfs.) One that
     is stopped, or stuck, says nothing at all, and is not waited for."""
-    found: list[int | None] = []
-    asking = threading.Thread(target=lambda: found.append(_failure_of(path)), daemon=True)
+    found: list[bool] = []
+    asking = threading.Thread(target=lambda: found.append(says_dead(path)), daemon=True)
     asking.start()
     asking.join(_PROMPT)
-    return found == [ENOTCONN]
+    return found == [True]
 
 
-def _failure_of(path: str) -> int | None:
+def says_dead(path: str) -> bool:
+    """The same by whoever can wait."""
     try:
         os.statvfs(path)
     except OSError as error:
-        return error.errno
-    return None
+        return error.errno == ENOTCONN
+    return False
 
 
 def detach(path: str, *, lazy: bool = False) -> None:
