@@ -16,7 +16,7 @@ import pytest
 
 from tests.support.command import Storemount
 from tests.support.gcs import GcsBucket, GcsServer
-from tests.support.mounting import AZURE, CLASS, GCS, KINDS, PROTOCOL, STORES, Mount, Subject, mounted, planted_bytes
+from tests.support.mounting import AZURE, CLASS, GCS, KINDS, PROTOCOL, REMOTE, STORES, Mount, Subject, mounted, planted_bytes
 from tests.support.waiting import synced
 
 SUBJECTS = (*KINDS, PROTOCOL, CLASS, *AZURE, *GCS)
@@ -206,7 +206,8 @@ def test_S12_what_the_store_knows_is_an_attribute(root: Path, subject: Subject) 
     synced(root / "file")
     uri = os.getxattr(root / "file", "user.storemount.uri").decode()
     assert uri.endswith(f"/{root.name}/file")
-    assert uri.startswith("s3://" if subject.remote else "file://")
+    scheme = "s3" if subject.kind in REMOTE else "abfs" if subject.kind in AZURE else "gs" if subject.kind in GCS else "file"
+    assert uri.startswith(f"{scheme}://")
 
 
 def test_statvfs(root: Path) -> None:
