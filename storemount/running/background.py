@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import select
 import signal
 import sys
 from collections.abc import Callable
@@ -19,6 +20,9 @@ from pathlib import Path
 from storemount.errors import ExitCode, Refusal
 
 log = logging.getLogger(__name__)
+
+INTERRUPTED = 0.5
+"""Seconds after which a wait looks for an interrupt that came just before it: the system call knows nothing of that one."""
 
 Serve = Callable[[Callable[[], None]], ExitCode]
 """Serves to the end; calls what it is given once it is ready. Raises Refusal before that."""
@@ -33,13 +37,15 @@ def run_in_background(serve: Serve, log_file: Path) -> int:
     listening, telling = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
+    # An interrupt within fork would raise in one of its hooks, where Python swallows whatever is raised; it waits until it can be caught.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     child = os.fork()
     if child == 0:
         os.close(listening)
-        _live(serve, output, telling)
+        _live(serve, output, telling, before)
     os.close(telling)
     os.close(output)
-    _await_word(child, listening, log_file)
+    _await_word(child, listening, log_file, before)
     return child
 
 
@@ -53,9 +59,12 @@ def _open_log(path: Path) -> int:
 # the parent
 
 
-def _await_word(child: int, listening: int, log_file: Path) -> None:
+def _await_word(child: int, listening: int, log_file: Path, mask: set[int | signal.Signals]) -> None:
     try:
         with open(listening, "rb") as pipe:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            while not select.select([pipe], [], [], INTERRUPTED)[0]:
+                continue
             word = pipe.readline()
     except KeyboardInterrupt:
         os.kill(child, signal.SIGTERM)
@@ -75,10 +84,11 @@ def _await_word(child: int, listening: int, log_file: Path) -> None:
 # the child
 
 
-def _live(serve: Serve, output: int, telling: int) -> None:
+def _live(serve: Serve, output: int, telling: int, mask: set[int | signal.Signals]) -> None:
     """Serve and end this process; never returns."""
     code = ExitCode.UNEXPECTED
     try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         _detach(output)
         code = serve(lambda: _leave(telling))
     except Refusal as refusal:

@@ -97,3 +97,15 @@ def test_interrupting_the_parent_stops_the_child(log: Path) -> None:
     os.close(reading)
     assert parent.returncode
     assert exited(child)
+
+
+def test_an_interrupt_while_the_parent_is_forking_is_not_lost(log: Path) -> None:
+    """The hooks that Python runs after a fork swallow what is raised in them."""
+    program = PROGRAM.format(body="print(os.getpid(), file=sys.__stderr__, flush=True); signal.pause()")
+    interrupted = "import os, signal\nos.register_at_fork(after_in_parent=lambda: os.kill(os.getpid(), signal.SIGINT))\n"
+    done = subprocess.run(
+        [sys.executable, "-c", interrupted + program, str(log)], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30
+    )
+    assert done.returncode == -signal.SIGINT
+    assert "Exception ignored" not in done.stderr
+    assert not (said := log.read_text()) or exited(int(said))
