@@ -30,9 +30,13 @@ from storemount.config import MIB
 from storemount.disk import Budget, spare, sync_file_system
 from storemount.errors import Corrupt, NoSpace, Unsupported
 from storemount.stores.base import Artifact
+from storemount.stores.parallel import for_each
 
 MOST_WRITING = 64 * MIB
 """Bytes of blocks that are being written; what comes beyond is not kept."""
+
+BRINGING = 8
+"""Blocks that are brought at once by what warms files, each of them in memory meanwhile."""
 
 MARGIN = 32 * MIB
 """Left to staged files between two looks, of the cap and of the disk."""
@@ -73,6 +77,7 @@ class DiskCache:
         self._written = 0
         # One at a time: several take the processor from what is read (350 against 500 MiB/s cold, the S3 server on the same two cores).
         self._writers = trio.CapacityLimiter(1)
+        self._bringing = trio.CapacityLimiter(BRINGING)
         self._used: set[Span] = set()
         self._trouble = False
         self._rest_until = -RESPITE
@@ -277,18 +282,23 @@ class DiskCache:
 
     # by hand
 
-    async def have(self, artifact: Artifact, *, pinned: bool) -> None:
-        """Have all of this version on the disk; `pinned`: for good. Raises what the store raises, OSError, NoSpace (its limit does not
-        allow for it), and Unsupported (the version tells nothing)."""
+    async def have(self, artifact: Artifact, *, pinned: bool, came: Callable[[int], None] = lambda size: None) -> None:
+        """Have all of this version on the disk; `pinned`: for good. `came` hears how many bytes more are there. Raises what the store
+        raises, OSError, NoSpace (its limit does not allow for it), and Unsupported (the version tells nothing)."""
         if not artifact.version:
             raise Unsupported(f"{artifact.key}: its store tells no version of it, so it cannot be kept")
-        for start in range(0, artifact.size, LARGEST):
+
+        async def block(start: int) -> None:
             span = Span(self._store, artifact, start, min(start + LARGEST, artifact.size))
-            if pinned:
-                await trio.to_thread.run_sync(self._shelf.pin, span)
-            data, _ = await self._load(span)
-            if data is None:
-                await self._bring(span, pinned=pinned)
+            async with self._bringing:
+                if pinned:
+                    await trio.to_thread.run_sync(self._shelf.pin, span)
+                data, _ = await self._load(span)
+                if data is None:
+                    await self._bring(span, pinned=pinned)
+            came(span.stop - span.start)
+
+        await for_each(range(0, artifact.size, LARGEST), BRINGING, block)
 
     async def _bring(self, span: Span, *, pinned: bool) -> None:
         data = await self._fetch(span.artifact, span.start, span.stop)

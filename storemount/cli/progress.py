@@ -17,13 +17,18 @@ from typing import Any
 
 import click
 
+from storemount.cli.table import cells, shortened
 from storemount.cli.values import printable, size_text
+from storemount.config import MIB
 
 REPORT = 5.0
 """Seconds between two lines of progress where there is no terminal."""
 
 NARROWEST, WIDEST = 8, 36
 """Characters of a bar."""
+
+REQUEST = MIB
+"""What a change counts beside its bytes: as long as its request takes, so many bytes go over an ordinary line."""
 
 SHOWN = 20
 """Changes that a message names of those that are left; `status` has them all."""
@@ -67,26 +72,41 @@ def _bar(answers: Iterator[dict[str, Any]], label: str, unit: str) -> Iterator[d
     if first is None or not first["pending"]:
         yield from () if first is None else (first,)
         return
-    label, width, told = fitted(label, first, unit, shutil.get_terminal_size().columns)
-    show = partial(_to_go_or_nothing, unit=unit) if told else None
-    with click.progressbar(length=first["pending"], label=label, show_pos=True, file=sys.stderr, item_show_func=show, width=width) as bar:
+    show, most = partial(_to_go_or_nothing, unit=unit), first["pending"]
+    bar = click.progressbar(length=_work(first), show_percent=True, file=sys.stderr, item_show_func=show)
+
+    def fit() -> None:
+        columns = shutil.get_terminal_size().columns
+        bar.label, bar.width, told = fitted(label, counted(most, unit), columns)
+        bar.item_show_func = show if told else None
+        bar.max_width = None if bar.max_width is None else min(bar.max_width, columns - 1)
+
+    fit()
+    bar.current_item = first
+    with bar:
         for answer in chain([first], answers):
-            pending = answer["pending"]
-            bar.length = max(bar.length or 1, pending)
-            bar.update(bar.length - pending - bar.pos, answer)
+            most = max(most, answer["pending"])
+            fit()  # The terminal may have another size by now.
+            left = _work(answer)
+            bar.length = max(bar.length or 1, left)
+            bar.update(max(bar.length - left - bar.pos, 0), answer)  # What has to be sent again does not take it back.
             bar.render_progress()  # Also where nothing has moved, as what is to go is shown, too.
             yield answer
 
 
-def fitted(label: str, first: dict[str, Any], unit: str, columns: int) -> tuple[str, int, bool]:
-    """The label, the width of the bar in characters, and whether there is room for what is to go: all in one line of a terminal, as one
-    that is wrapped cannot be drawn over."""
-    count = 2 * len(str(first["pending"])) + len("/  00:00:00")
-    room = columns - 1 - len(f"{label}  []  ") - count
-    rest = len(to_go(first, unit)) + len("  ")
+def _work(answer: dict[str, Any]) -> int:
+    """What is to go, in bytes."""
+    return int(answer["pending_bytes"] + answer["pending"] * REQUEST)
+
+
+def fitted(label: str, most: str, columns: int) -> tuple[str, int, bool]:
+    """The label, the width of the bar in characters, and whether there is room for what is to go, `most` of it: all in one line of a
+    terminal, as one that is wrapped cannot be drawn over. A label that is too long keeps what is done, and the end of where."""
+    room = columns - 1 - cells(f"{label}  []  100%  00:00:00")
+    rest = len(f"  {most} (1.234 GiB) to go")
     told = room - rest >= NARROWEST
     if room < NARROWEST:
-        label = f"...{label[NARROWEST - room + 3 :]}" if len(label) > NARROWEST - room + 3 else ""
+        label = shortened(label, max(cells(label) - NARROWEST + room, 0))
     return label, min(max(room - rest * told, NARROWEST), WIDEST), told
 
 

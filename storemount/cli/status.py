@@ -22,12 +22,15 @@ from storemount.cli.user import places
 from storemount.cli.values import duration_text, printable, size_text
 from storemount.cli.view import SHOWN
 from storemount.cli.watch import watch
-from storemount.control.client import ask, socket_path, sockets
+from storemount.control.client import SILENCE, ask, socket_path, sockets
 from storemount.errors import ExitCode, Refusal
 from storemount.kernel.mountinfo import Mounted, mounted_at, mounts
 from storemount.kernel.mountpoint import is_dead, located
 
 VERSION = 1
+GLIMPSE = 2.0
+"""Seconds that a watch gives each mount to answer, as one that does not holds up the others."""
+
 MOUNTED, DRAINING, SILENT, DEAD = "mounted", "draining", "not answering", "dead"
 
 _EPILOG = """\b
@@ -46,7 +49,7 @@ def status(mountpoint: str | None, as_json: bool, live: bool) -> None:
     """Show what is mounted, and what is not in the store yet."""
     if live:
         point = None if mountpoint is None else located(mountpoint)
-        watch(lambda: _rows(point, most=SHOWN), as_json=as_json)
+        watch(lambda: _rows(point, SHOWN, GLIMPSE), as_json=as_json)
         return
     rows = _rows(None if mountpoint is None else located(mountpoint))
     if as_json:
@@ -64,34 +67,34 @@ def status(mountpoint: str | None, as_json: bool, live: bool) -> None:
         _name_failures(rows)
 
 
-def _rows(point: str | None, most: int | None = None) -> list[dict[str, Any]]:
-    """Of one mount, or of all; `most`: so many failures of each are named."""
-    return _all(most) if point is None else [_one(point, most)]
+def _rows(point: str | None, most: int | None = None, patience: float = SILENCE) -> list[dict[str, Any]]:
+    """Of one mount, or of all; `most`: so many failures of each are named; `patience`: seconds that each has for its answer."""
+    return _all(most, patience) if point is None else [_one(point, most, patience)]
 
 
-def _all(most: int | None) -> list[dict[str, Any]]:
+def _all(most: int | None, patience: float) -> list[dict[str, Any]]:
     """Every daemon that has a socket here, and every mount of this user that none of them serves."""
     ours = [mount for mount in mounts() if mount.ours and mount.owner == os.getuid()]
     known = {socket_path(places(), mount.mountpoint): mount for mount in ours}
-    rows = [row for path in sockets(places()) if (row := _asked(path, most, known.get(path)))]
+    rows = [row for path in sockets(places()) if (row := _asked(path, most, patience, known.get(path)))]
     served = {row["mountpoint"] for row in rows}
     gone = (mount for mount in ours if mount.mountpoint not in served)
     return sorted([*rows, *(_unserved(mount.mountpoint, mount.source) for mount in gone)], key=lambda row: str(row["mountpoint"]))
 
 
-def _one(path: str, most: int | None) -> dict[str, Any]:
+def _one(path: str, most: int | None, patience: float) -> dict[str, Any]:
     there = mounted_at(path)
-    if row := _asked(socket_path(places(), path), most, there):
+    if row := _asked(socket_path(places(), path), most, patience, there):
         return row
     if there is None or not there.ours:
         raise Refusal(ExitCode.NOT_MOUNTED, f"no store is mounted on {path}; see: storemount status")
     return _unserved(path, there.source)
 
 
-def _asked(socket: Path, most: int | None, mount: Mounted | None) -> dict[str, Any] | None:
+def _asked(socket: Path, most: int | None, patience: float, mount: Mounted | None) -> dict[str, Any] | None:
     """What the daemon of this mount says, and its state; None when no daemon listens."""
     try:
-        row = next(ask(socket, "status", most=most))
+        row = next(ask(socket, "status", patience=patience, most=most))
     except (ConnectionError, FileNotFoundError, StopIteration):
         return None
     except TimeoutError:

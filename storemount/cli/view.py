@@ -56,7 +56,7 @@ class Pace:
         for verb, sums in sorted(self.now[name].items()):
             earlier = (self.before or {}).get(name, {}).get(verb, {"count": 0, "seconds": 0.0})
             count, seconds = sums["count"] - earlier["count"], sums["seconds"] - earlier["seconds"]
-            rate = f"{count / self.seconds:.4g}" if self.seconds > 0 and count else NONE
+            rate = f"{count / self.seconds:.3g}" if self.seconds > 0 and count else NONE
             mean = latency_text(seconds / count) if self.seconds > 0 and count else NONE
             failed = ", ".join(f"{reason} {times}" for reason, times in sums["failed"].items())
             lines.append([verb, rate, mean, str(sums["count"]), failed or NONE])
@@ -69,9 +69,9 @@ def paces(rows: Sequence[Row], before: Sequence[Row]) -> list[Pace]:
     return [Pace(row, earlier.get((row["mountpoint"], row.get("pid")))) for row in rows]
 
 
-def screen(all_paces: Sequence[Pace], clock: str) -> list[str]:
-    """The lines of a whole screen; with one mount also its requests and operations by type."""
-    lines = [f"storemount, {clock}; q ends this", ""]
+def screen(all_paces: Sequence[Pace], clock: str, late: int = 0) -> list[str]:
+    """The lines of a whole screen; with one mount also its requests and operations by type. `late`: so many seconds nobody has answered."""
+    lines = [f"storemount, {clock}; q ends this{f'; no answer for {late}s, so these figures are old' if late else ''}", ""]
     if not all_paces:
         lines.append("Nothing is mounted.")
     for pace in all_paces:
@@ -97,10 +97,10 @@ def line(pace: Pace, clock: str) -> str:
 def _mount(pace: Pace) -> list[str]:
     row = pace.now
     if "now" not in row:
-        return [f"{row['mountpoint']}  {row['store']}  {row['state']}"]
+        return [f"{row['mountpoint']}  {row['state']}  {row['store']}"]
     up = duration_text(max(row["now"] - row["started"], 1))
     return [
-        f"{row['mountpoint']}  {row['uri']}  {row['state']} ({row['engine']}), up {up}",
+        f"{row['mountpoint']}  {row['state']} ({row['engine']}), up {up}  {row['uri']}",
         *columns(
             ("  programs", f"read {pace.flow('read_bytes')}", f"written {pace.flow('written_bytes')}", f"open files {row['open_files']}"),
             [

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from storemount.cli.table import cut
 from storemount.cli.view import clock, line, paces, screen
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 INTERVAL = 1.0
 GLANCE = 0.1
 """Seconds after which it is seen at the latest that a look has ended."""
+
+LATE = 2.0
+"""Seconds after which a look counts as late: its figures are old then, and that is said."""
 
 QUIT = (ord("q"), ord("Q"))
 
@@ -40,13 +44,20 @@ class Looking:
     def __init__(self, look: Look) -> None:
         self._look = look
         self._answers: SimpleQueue[list[dict[str, Any]] | Exception] = SimpleQueue()
-        self._due = time.monotonic()
+        self._due = self._began = time.monotonic()
         self._running = False
+
+    @property
+    def late(self) -> int:
+        """For how many seconds nothing has been seen, when it is longer than it should be; else 0."""
+        waited = time.monotonic() - self._began
+        return int(waited) if self._running and waited >= LATE else 0
 
     def seen(self) -> list[dict[str, Any]] | None:
         """What a look has seen since this was asked last, if one has ended. Raises what it has raised."""
         if not self._running and time.monotonic() >= self._due:
-            self._running, self._due = True, time.monotonic() + INTERVAL
+            self._running, self._began = True, time.monotonic()
+            self._due = self._began + INTERVAL
             threading.Thread(target=self._run, daemon=True).start()
         try:
             answer = self._answers.get_nowait()
@@ -119,29 +130,29 @@ def _on_screen(window: curses.window, look: Look) -> None:
     looking = Looking(look)
     before: list[dict[str, Any]] = []
     rows: list[dict[str, Any]] = []
-    key = -1
+    key, late = -1, 0
     while key not in QUIT:
         seen = looking.seen()
         if seen is not None:
             before, rows = rows, seen
-        if seen is not None or key != -1:
-            _draw(window, rows, before)
+        if seen is not None or key != -1 or late != looking.late:
+            late = looking.late
+            _draw(window, screen(paces(rows, before), clock(), late))
         key = window.getch()  # Or -1 when it is time for a glance; a change of the window's size is a key, too.
 
 
-def _draw(window: curses.window, rows: list[dict[str, Any]], before: list[dict[str, Any]]) -> None:
-    """As much as fits; the last line says when there is more."""
+def _draw(window: curses.window, lines: list[str]) -> None:
+    """As much as fits; the last line says when there is more, and so does the end of a line."""
     import curses
 
     height, width = window.getmaxyx()
-    lines = screen(paces(rows, before), clock())
     if len(lines) > height:
         lines = [*lines[: height - 1], f"... {len(lines) - height + 1} lines more: a taller window shows them"]
     window.erase()
     for number, text in enumerate(lines):
         spelled = text.encode(window.encoding, "replace").decode(window.encoding)
         with contextlib.suppress(curses.error):  # The window has become smaller since it was asked.
-            window.addnstr(number, 0, spelled, width - 1, curses.A_BOLD if _is_heading(text) else curses.A_NORMAL)
+            window.addstr(number, 0, cut(spelled, width - 1), curses.A_BOLD if _is_heading(text) else curses.A_NORMAL)
     window.refresh()
 
 

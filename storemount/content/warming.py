@@ -24,7 +24,7 @@ from storemount.stores.parallel import for_each
 from storemount.stores.snapshot import Snapshot
 
 AT_ONCE = 8
-"""Files on their way at once; each of them in blocks, one after the other."""
+"""Files on their way at once."""
 
 Say = Callable[[dict[str, Any]], Awaitable[None]]
 
@@ -59,15 +59,22 @@ class Warming:
         its path below `path`. Raises what the store raises, but for single files, which `progress` names."""
 
         async def bring(artifact: Artifact) -> None:
+            came = 0
+
+            def more(size: int) -> None:
+                nonlocal came
+                came += size
+                progress.done_bytes += size
+
             try:
-                await self._disk.have(artifact, pinned=pinned)
+                await self._disk.have(artifact, pinned=pinned, came=more)
                 await self._verify(artifact, _expected(artifact.key, path, digests))
                 if pinned:
                     self._snapshot.pin(artifact)
             except (StoreMountError, OSError, ValueError) as error:
                 progress.failed(artifact.key, error)
             progress.done += 1
-            progress.done_bytes += artifact.size
+            progress.done_bytes += artifact.size - came
 
         wanted = [artifact async for artifact in self._walk(path, progress)]
         if digests is not None:

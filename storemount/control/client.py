@@ -49,13 +49,13 @@ def address(path: Path) -> Iterator[str]:
         os.close(folder)
 
 
-def ask(path: Path, what: str, /, **arguments: Any) -> Iterator[dict[str, Any]]:
-    """Ask with one of the words of `requests`; where something is waited for, progress until `done`.
+def ask(path: Path, what: str, /, *, patience: float = SILENCE, **arguments: Any) -> Iterator[dict[str, Any]]:
+    """Ask with one of the words of `requests`; where something is waited for, progress until `done`. `patience`: seconds without a word.
 
     Raises OSError: ConnectionRefusedError or FileNotFoundError when nobody serves it, TimeoutError when it counts as dead.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(SILENCE)
+        connection.settimeout(patience)
         with address(path) as short:
             try:
                 connection.connect(short)

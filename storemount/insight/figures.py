@@ -33,7 +33,7 @@ def progress(changes: Iterable[Change]) -> dict[str, Any]:
     pending = [change for change in changes if not change.finished]
     return {
         "pending": len(pending),
-        "pending_bytes": sum(change.staged.size for change in pending if change.staged is not None),
+        "pending_bytes": sum(change.to_go for change in pending),
         "uploading": sum(change.kind is Kind.PUT and change.state is State.RUNNING for change in pending),
     }
 

@@ -153,7 +153,9 @@ METRICS = (
         _persistent("offline_seconds"),
     ),
     Metric("gauge", "storemount_pending_changes", "", "Changes that the store does not have, refused ones included", _figure("pending")),
-    Metric("gauge", "storemount_pending_bytes", "bytes", "Bytes of the files among them", _figure("pending_bytes")),
+    Metric(
+        "gauge", "storemount_pending_bytes", "bytes", "Bytes of the files among them that are not under way yet", _figure("pending_bytes")
+    ),
     Metric("gauge", "storemount_oldest_pending_seconds", "seconds", "Age of the oldest of them", _figure("oldest_pending_seconds")),
     Metric("gauge", "storemount_running_uploads", "", "Files that are going up now", _figure("uploading")),
     Metric("gauge", "storemount_refused_changes", "", "Changes that the store has refused and that are kept", _figure("refused")),

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 import stat
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Protocol
 
@@ -91,18 +91,24 @@ class Child:
     meta: Meta | None = field(default=None, compare=False)
 
 
+def _nobody(reached: int) -> None:
+    """Nobody wants to know."""
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """The bytes of a write: a local file, its length, and all that is to be kept beside them.
 
     `movable` says that nobody holds the file open for writing and that the store may take the file itself (rename it into place)
-    instead of copying it; the caller does not touch `path` again.
+    instead of copying it; the caller does not touch `path` again. `sent` hears, from any thread, up to where the bytes are under way, as
+    far as the engine knows it.
     """
 
     path: str
     size: int
     movable: bool = False
     meta: Meta = Meta()
+    sent: Callable[[int], None] = field(default=_nobody, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,9 @@ def patience(in_flight: int, deadline: float) -> float:
 
 
 def read_part(source: Source, start: int, stop: int) -> bytes:
-    """The bytes [start, stop) of `source`. Raises Corrupt when the file is shorter than it should be."""
+    """The bytes [start, stop) of `source`, which hears that those before are under way. Raises Corrupt when the file is shorter than it
+    should be."""
+    source.sent(start)
     fd = os.open(source.path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         data = os.pread(fd, stop - start, start)

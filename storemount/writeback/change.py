@@ -117,6 +117,13 @@ class Change:
         return self.layers[0].size if self.layers else 0
 
     @property
+    def to_go(self) -> int:
+        """Bytes of its file that are not under way to the store yet."""
+        if self.staged is None:
+            return 0
+        return max(self.staged.size - (self.staged.sent if self.state is State.RUNNING else 0), 0)
+
+    @property
     def uncertain(self) -> bool:
         """Whether the store may have it already: an attempt failed without saying how far it came."""
         return self.doubtful or self.tries > 0 or self.state is State.RUNNING

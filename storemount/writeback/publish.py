@@ -290,4 +290,6 @@ class Publisher:
         node = change.node
         # A layer above it needs the file where it is, should the daemon die before that has gone up.
         movable = staged.size == change.size and node.staged in (staged, None)
-        return Source(staged.path, change.size, movable=movable, meta=self._descriptions.sent(node, os.stat(staged.path).st_mtime_ns))
+        meta = self._descriptions.sent(node, os.stat(staged.path).st_mtime_ns)
+        staged.sent = 0
+        return Source(staged.path, change.size, movable=movable, meta=meta, sent=staged.under_way)

@@ -71,6 +71,7 @@ class StagedFile:
     `edits`: the content is a change of what the store held, not a replacement (S9). `flushed`: nothing was written since a descriptor was
     closed. `protected`: the bytes below this offset were promised to a program (S7), so they are never overwritten here: a later write
     goes into a layer above. `sealed`: the store may have it as it is now, though nobody said so; every later write goes above it.
+    `sent`: so far, in bytes, an upload of it has come.
     """
 
     def __init__(self, path: str, number: int, room: Room, base: Base | None = None, *, edits: bool = False) -> None:
@@ -81,7 +82,7 @@ class StagedFile:
         self.edits = edits
         self.frozen = self.sealed = False
         self.flushed = False
-        self.protected = 0
+        self.protected = self.sent = 0
         self._room = room
         self._present = Extents()
         self._base = base
@@ -103,6 +104,7 @@ class StagedFile:
             raise ValueError(f"{path} has {have} bytes of {layer.size}")
         os.ftruncate(self.fd, layer.size)  # What came after the promise was never closed.
         self.size = self.protected = layer.size
+        self.sent = 0
         self.edits, self.frozen, self.sealed, self.flushed = layer.edits, False, True, True
         self._present = Extents()
         self._room = room
@@ -131,6 +133,10 @@ class StagedFile:
         base, self._base = self._base, None
         if base is not None:
             base.drop()
+
+    def under_way(self, reached: int) -> None:
+        """An upload has come this far; its parts may say so in any order."""
+        self.sent = max(self.sent, reached)
 
     def move(self, path: str) -> None:
         """Give the file another place in the same file system. Raises OSError."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import socket
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from storemount.config import Places
+from storemount.config import MIB, Places
 from storemount.control.client import ask, socket_path
 from storemount.errors import ExitCode
 from tests.support.command import Storemount
@@ -99,6 +101,32 @@ def test_S8_flush_tells_how_far_it_is(failing: Mount, proxy: Proxy, storemount: 
     proxy.become(proxy.forward)
     *_, last = answers
     assert (last["done"], last["left"], last["pending"], last["timed_out"]) == (True, [], 0, False)
+
+
+def test_S8_flush_tells_how_far_a_large_file_is(failing: Mount, proxy: Proxy, bucket: BucketClient, storemount: Storemount) -> None:
+    """The connections together get so many bytes through, and wait."""
+    through, gate, size = [0], threading.Event(), 64 * MIB
+
+    class Gated(socket.socket):
+        def recv(self, most: int, flags: int = 0) -> bytes:
+            if through[0] > size // 2:
+                assert gate.wait(30)
+            data = super().recv(most, flags)
+            through[0] += len(data)
+            return data
+
+    def until_half(connection: socket.socket) -> None:
+        with Gated(fileno=os.dup(connection.fileno())) as gated:
+            proxy.forward(gated)
+
+    proxy.become(until_half)
+    (failing.point / "large").write_bytes(data := os.urandom(size))
+    answers = ask(socket_path(Places.of(storemount.environment), str(failing.point)), "flush", path="large")
+    assert next(answer["pending"] for answer in answers if 0 < answer["pending_bytes"] <= size - 3 * 8 * MIB) == 1
+    gate.set()
+    *_, last = answers
+    assert (last["done"], last["left"], last["pending"], last["pending_bytes"]) == (True, [], 0, 0)
+    assert bucket.get("large") == data
 
 
 def test_S14_flush_during_an_outage(failing: Mount, bucket: BucketClient, proxy: Proxy, storemount: Storemount) -> None:

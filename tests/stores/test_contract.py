@@ -336,9 +336,11 @@ async def test_s4_copy_of_a_version_that_is_gone(subject: Subject, source: Sourc
 
 async def test_a_large_file(subject: Subject, source: SourceMaker) -> None:
     data = hashlib.shake_256(b"seed").digest(LARGE)
-    made = await subject.store.write("big", source(data))
+    reached: list[int] = []
+    made = await subject.store.write("big", replace(source(data), sent=reached.append))
     assert made.size == LARGE
     assert subject.outside.get("big") == data
+    assert max(reached) > LARGE - (9 << 20) if subject.tells_how_far else not reached
     assert bytes(await subject.store.read(made, LARGE - 5, LARGE)) == data[-5:]
     assert same((await subject.store.stat("big")).artifact, made)
     copied = await subject.store.copy(made, "copy")

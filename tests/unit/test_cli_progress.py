@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pty
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,9 @@ from storemount.api import mounted
 from storemount.cli import progress
 from storemount.cli.leftovers import unfinished
 from storemount.cli.place import Place, place_of
-from storemount.cli.progress import NARROWEST, SHOWN, WIDEST, fitted, last_answer, named, to_go
-from storemount.config import Places
+from storemount.cli.progress import NARROWEST, SHOWN, WIDEST, fitted, last_answer, named
+from storemount.cli.table import cells, columns, cut
+from storemount.config import MIB, Places
 from storemount.errors import ExitCode, Refusal
 from storemount.kernel.mountinfo import Mounted
 from storemount.registry.stores import Registry
@@ -43,15 +46,72 @@ def test_a_short_wait_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("columns", [40, 60, 80, 100, 200])
-@pytest.mark.parametrize("label", ["Saving /mnt", "Saving /home/somebody/projects/models/artifacts"])
-def test_a_bar_is_one_line(columns: int, label: str) -> None:
-    first = {"pending": 39_000, "pending_bytes": 186 << 20}
-    shown, width, told = fitted(label, first, "change", columns)
-    line = f"{shown}  [{'#' * width}]  1/39000  00:01:06{'  ' + to_go(first) if told else ''}"
-    assert len(line) < columns
-    assert width >= NARROWEST and label.endswith(shown.removeprefix("..."))
+@pytest.mark.parametrize("label", ["Saving /mnt", "Saving /home/somebody/projects/models/artifacts", "Saving /mnt/模型/检查点/二〇二六年"])
+def test_a_bar_fits_its_line(columns: int, label: str) -> None:
+    shown, width, told = fitted(label, "39000 changes", columns)
+    rest = "  39000 changes (1023 MiB) to go" if told else ""
+    assert cells(f"{shown}  [{'#' * width}]  100%  00:01:06{rest}") < columns
+    assert width >= NARROWEST
+    assert shown == label or (shown.startswith("Saving ...") and label.endswith(shown.removeprefix("Saving ...")))
     assert told or columns < 120
     assert (shown, width, told) == (label, WIDEST, True) or columns < 200
+
+
+def drawn(monkeypatch: pytest.MonkeyPatch, answers: Iterator[dict[str, Any]], label: str = "Saving") -> list[str]:
+    """The lines that these answers draw, one over the other, on a terminal of 70 columns."""
+    ours, theirs = pty.openpty()
+    with open(theirs, "w", encoding="utf-8") as stderr, open(ours, "rb", buffering=0) as screen:
+        monkeypatch.setattr("sys.stderr", stderr)
+        monkeypatch.setenv("COLUMNS", "70")
+        assert last_answer(answers, label)["done"]
+        said = screen.read(1 << 16).decode()
+    return [shown for text in re.split(r"[\r\n]", said) if (shown := re.sub(r"\x1b\[[^a-z]*[a-z]", "", text).rstrip())]
+
+
+def test_a_bar_goes_by_bytes_and_never_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    left = [900, 675, 450, 800, 225, 0]
+    told: list[dict[str, Any]] = [{"pending": 1, "pending_bytes": size * MIB} for size in left]
+    lines = drawn(monkeypatch, iter([*told, {"pending": 0, "pending_bytes": 0, "done": True}]))
+    assert [re.sub(r".*?(\d+%).*", r"\1", text) for text in lines] == ["0%", "24%", "49%", "49%", "74%", "99%", "100%"]
+    assert [text.endswith("1 change (675 MiB) to go") for text in lines].index(True) == 1
+    assert max(map(len, lines)) < 70
+
+
+def test_a_bar_follows_the_width_of_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    def answers() -> Iterator[dict[str, Any]]:
+        yield {"pending": 4, "pending_bytes": 4}
+        yield {"pending": 3, "pending_bytes": 3}
+        monkeypatch.setenv("COLUMNS", "40")
+        yield {"pending": 2, "pending_bytes": 2}
+        yield {"pending": 1, "pending_bytes": 1}
+        yield {"pending": 0, "pending_bytes": 0, "done": True}
+
+    lines = drawn(monkeypatch, answers(), "Saving /mnt/artifacts")
+    assert len(lines) == 5
+    assert max(map(len, lines[:2])) < 70
+    assert max(map(len, lines[2:])) < 40
+    assert all("%" in text and text.startswith("Saving ") for text in lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "expected"),
+    [
+        ("plain", 5, "plain"),
+        ("plainer", 6, "pla..."),
+        ("模型检查", 8, "模型检查"),
+        ("模型检查点", 8, "模型..."),
+        ("e\u0301e\u0301", 2, "e\u0301e\u0301"),
+        ("abcd", 2, ".."),
+    ],
+)
+def test_a_text_that_is_cut_says_so(text: str, width: int, expected: str) -> None:
+    assert cut(text, width) == expected
+    assert cells(expected) <= width
+
+
+def test_columns_of_wide_signs_line_up() -> None:
+    lines = columns(("NAME", "N"), [["模型", "1"], ["a", "2"]])
+    assert [cells(line) for line in lines] == [7, 7, 7]
 
 
 def test_many_changes_are_not_all_named() -> None:

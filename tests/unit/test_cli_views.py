@@ -97,10 +97,16 @@ def watched(now: list[dict[str, Any]], before: list[dict[str, Any]]) -> list[str
 def test_what_cannot_be_told_yet_is_a_dash() -> None:
     lines = watched([NOW], [])
     assert lines[:2] == ["storemount, 12:00:00; q ends this", ""]
-    assert lines[2] == "/mnt s3://b mounted (native), up 1m 2s"
+    assert lines[2] == "/mnt mounted (native), up 1m 2s s3://b"
     assert "programs read - written - open files 0" in lines
     assert "cache hits - 89.4 % since the start 0 B of 64 MiB" in lines
     assert "read - - 14 TimedOut 2" in lines
+
+
+def test_figures_that_are_old_are_said_to_be() -> None:
+    assert (
+        screen(paces([NOW], []), "12:00:00", late=7)[0] == "storemount, 12:00:00; q ends this; no answer for 7s, so these figures are old"
+    )
 
 
 def test_rates_are_those_between_two_readings() -> None:
@@ -129,9 +135,9 @@ def test_another_daemon_at_the_same_place_begins_anew() -> None:
 
 def test_of_several_mounts_the_types_are_left_out_and_a_silent_one_is_named() -> None:
     lines = watched([NOW, SILENT], [BEFORE, SILENT])
-    assert "/silent ? not answering" in lines
+    assert "/silent not answering ?" in lines
     assert not [text for text in lines if "MEAN" in text]
-    assert watched([SILENT], [])[2:] == ["/silent ? not answering", ""]
+    assert watched([SILENT], [])[2:] == ["/silent not answering ?", ""]
     assert watched([], [])[2:] == ["Nothing is mounted."]
 
 

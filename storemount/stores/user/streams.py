@@ -62,6 +62,7 @@ async def fill(side: Side, path: str, source: Source) -> None:
         async with side.opened(path, "wb") as theirs:
             left = source.size
             while left:
+                source.sent(source.size - left)
                 data = ours.read(min(left, CHUNK))
                 if not data:
                     raise Corrupt(f"{source.path} is shorter than it was")
