@@ -32,6 +32,7 @@ from storemount.cli.systemd import systemd
 from storemount.cli.unmount import unmount
 from storemount.cli.uri import uri
 from storemount.cli.user import places
+from storemount.cli.values import printable
 from storemount.cli.warm import drop, pin, unpin, warm
 from storemount.config import private_folder
 from storemount.errors import ExitCode, Refusal
@@ -133,7 +134,8 @@ def run(words: Sequence[str]) -> int:
 
 
 def _say(message: str, code: int) -> int:
-    click.echo(f"storemount: {message}", err=True)
+    # A path or the store's own words may hold what a terminal would obey.
+    click.echo("\n".join(map(printable, f"storemount: {message}".split("\n"))), err=True)
     return code
 
 

@@ -122,6 +122,10 @@ def test_a_slip_in_a_command_with_arguments_is_an_unknown_store(storemount: Stor
     refused(storemount, "unmout", "mnt", code=ExitCode.UNKNOWN_STORE, says="did you mean unmount")
 
 
+def test_what_a_terminal_would_obey_is_spelled_out(storemount: Storemount, tmp_path: Path) -> None:
+    refused(storemount, "warm", f"{tmp_path}/\x1b[2Jname", code=ExitCode.NOT_MOUNTED, says=r"^[^\x1b]*\\x1b\[2J[^\x1b]*$")
+
+
 def test_a_password_on_the_command_line_is_refused_and_not_repeated(storemount: Storemount) -> None:
     refused(storemount, f"sftp://me:{SECRET}@host/x", "mnt", code=ExitCode.BAD_CONFIGURATION, says=f"^((?!{SECRET}).)*$")
 
