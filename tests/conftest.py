@@ -16,9 +16,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="run the mount suite only on these, separated by commas (plain,local,s3-native,...)",
     )
     parser.addoption("--every-store", action="store_true", help="the mount suite on every pair of engine and server, not on a short list")
-    parser.addoption(
-        "--load-seconds", type=float, default=10.0, help="how long the load test works on a local store; on S3 a quarter of it"
-    )
+    parser.addoption("--load-seconds", type=float, default=6.0, help="how long the load test works on a local store; on S3 a quarter of it")
 
 
 @pytest.fixture(scope="session", autouse=True)

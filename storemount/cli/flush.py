@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from storemount.cli.place import Place, place_of
-from storemount.cli.progress import changes, last_answer, named
+from storemount.cli.progress import changes, failure_text, last_answer, named
 from storemount.cli.user import places
 from storemount.cli.values import DURATION, duration_text
 from storemount.control.client import ask, sockets
@@ -57,7 +57,7 @@ def _flushed(place: Place, timeout: float | None) -> str:
     if not answer.get("done"):
         return f"the daemon of {place.mountpoint} ended before it said that everything is in the store; see its log"
     if "error" in answer:
-        return f"{place.mountpoint}/{place.inner}: {answer['error']}"
+        return f"{place.mountpoint}/{failure_text({'path': place.inner, **answer})}"
     left: list[dict[str, Any]] = answer["left"]
     if answer["timed_out"]:
         return f"{changes(answer['pending'])} not in the store after {duration_text(timeout or 0)}:" + named(left, place.mountpoint + "/")

@@ -57,4 +57,5 @@ def _cells(row: dict[str, Any]) -> list[str]:
     path = f"{folder}/{row['path']}" + (f" -> {folder}/{row['to']}" if row["to"] is not None else "")
     size = size_text(row["bytes"]) if row["kind"] == "put" else "-"
     age = duration_text(round(row["age_seconds"], 1))
-    return [printable(cell) for cell in (path, row["kind"], size, age, row["state"], str(row["tries"]), row["error"])]
+    why = row["error"].removeprefix(f"{row['path']}: ")
+    return [printable(cell) for cell in (path, row["kind"], size, age, row["state"], str(row["tries"]), why)]

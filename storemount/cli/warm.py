@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from storemount.cli.place import Place, place_of
-from storemount.cli.progress import counted, last_answer, named
+from storemount.cli.progress import counted, failure_text, last_answer, named
 from storemount.cli.values import size_text
 from storemount.errors import ExitCode, Refusal
 
@@ -97,7 +97,7 @@ def _let_go(place: Place, what: str) -> int:
 
 def _must_be_done(place: Place, answer: dict[str, Any]) -> None:
     if "error" in answer:
-        raise Refusal(ExitCode.NOT_WARM, f"{place.mountpoint}/{place.inner}: {answer['error']}")
+        raise Refusal(ExitCode.NOT_WARM, f"{place.mountpoint}/{failure_text({'path': place.inner, **answer})}")
     if not answer.get("done"):
         raise Refusal(ExitCode.UNEXPECTED, f"the daemon of {place.mountpoint} ended before it was done; see its log")
 
