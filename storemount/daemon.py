@@ -201,6 +201,7 @@ class Daemon:
             nursery.start_soon(mount.durability.run)
             if mount.tier is not None:
                 nursery.start_soon(mount.tier.disk.run)
+                nursery.start_soon(mount.tier.store.run)
             if listeners:
                 nursery.start_soon(Scrapes(metrics).serve, listeners)
             nursery.start_soon(arrival.later)

@@ -149,7 +149,7 @@ METRICS = (
         "gauge",
         "storemount_offline_seconds",
         "seconds",
-        "For how long the store has been out of reach, as far as requests of the last minute tell",
+        "For how long the store has been out of reach, as far as requests tell",
         _persistent("offline_seconds"),
     ),
     Metric("gauge", "storemount_pending_changes", "", "Changes that the store does not have, refused ones included", _figure("pending")),

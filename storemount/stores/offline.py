@@ -3,7 +3,8 @@
 What it is: another store; where that cannot be reached, lookups and listings of what was warmed are answered as it was seen last.
 What it is not: an answer to anything else: what was never warmed is an error, and never absent (S3). Bytes come from `cache.disk`.
 Invariants: while the store answers, its answer counts, and is kept where something was warmed before. A name that the snapshot does not
-have is not thereby gone. A failure of the snapshot's own disk costs a line in the log.
+have is not thereby gone. A store that is out of reach is seen to be back also where nobody wants anything of it. A failure of the
+snapshot's own disk costs a line in the log.
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ from typing import TypeVar
 
 import trio
 
-from storemount.errors import NotFound, TimedOut, Unavailable, Unreachable
+from storemount.errors import NotFound, StoreMountError, TimedOut, Unavailable, Unreachable
 from storemount.stores.base import Artifact, ArtifactStore, Capacity, Child, Meta, Source, Traits
 from storemount.stores.snapshot import Snapshot
 
 RESPITE = 5.0
 """Seconds after a failure during which what was warmed is answered without asking again."""
 
-STALE = 60.0
-"""Seconds after which a failure says nothing any more: longer than the pause between two tries of an upload."""
+PROBE = 15.0
+"""Seconds without a request after which a store that is out of reach is asked whether it is back."""
 
 T = TypeVar("T")
 
@@ -32,7 +33,8 @@ log = logging.getLogger(__name__)
 
 
 class Offline:
-    """`store`, with a snapshot of what was warmed of it. `since`: when it was first seen to be out of reach (trio time), or None."""
+    """`store`, with a snapshot of what was warmed of it. `since`: when it was first seen to be out of reach (trio time), or None. The
+    caller runs `run`."""
 
     def __init__(self, store: ArtifactStore, snapshot: Snapshot) -> None:
         self._store = store
@@ -41,13 +43,34 @@ class Offline:
         self.traits: Traits = store.traits
         self.since: float | None = None
         self._asked = 0.0
+        self._lost = trio.Event()
 
     # the outage
+
+    async def run(self) -> None:
+        """Ask a store that is out of reach, and that nobody else asks, whether it is back. Until cancelled."""
+        while True:
+            await self._lost.wait()
+            while self.since is not None:
+                if trio.current_time() >= self._asked + PROBE:
+                    await self._probe()
+                await trio.sleep_until(self._asked + PROBE)
+
+    async def _probe(self) -> None:
+        try:
+            await self._store.check()
+        except Unavailable as error:
+            self._fails(error)
+            return
+        except StoreMountError as error:
+            log.info("the store refuses to be asked: %s", error)
+        self._answers()
 
     def _fails(self, error: Unavailable) -> None:
         self._asked = trio.current_time()
         if self.since is None:
             self.since = self._asked
+            self._lost.set()
             if self._snapshot.folders:
                 log.warning("the store cannot be reached (%s); what was warmed of it is shown as it was seen last", error)
 
@@ -55,6 +78,7 @@ class Offline:
         if self.since is not None:
             log.info("the store answers again, after %.0f s", trio.current_time() - self.since)
             self.since = None
+            self._lost = trio.Event()
 
     @contextmanager
     def _heard(self) -> Iterator[None]:
@@ -73,9 +97,8 @@ class Offline:
 
     @property
     def away(self) -> float:
-        """For how many seconds it has been out of reach, as far as is known: 0 where nobody has asked it for `STALE` seconds."""
-        now = trio.current_time()
-        return 0.0 if self.since is None or now - self._asked > STALE else now - self.since
+        """For how many seconds it has been out of reach, as far as requests tell."""
+        return 0.0 if self.since is None else trio.current_time() - self.since
 
     def _try(self, work: Callable[[], T]) -> T | None:
         try:

@@ -15,7 +15,7 @@ from trio.testing import MockClock
 from storemount.errors import Denied, NotFound, Unavailable, Unreachable
 from storemount.stores.base import EMPTY, Child, Meta
 from storemount.stores.local import LocalStore
-from storemount.stores.offline import RESPITE, STALE, Offline
+from storemount.stores.offline import PROBE, RESPITE, Offline
 from storemount.stores.snapshot import Snapshot
 from tests.support.faulty import FaultyStore, PromptMemoryStore
 from tests.support.readme import told
@@ -176,14 +176,35 @@ async def test_uploads_and_reads_tell_of_an_outage_too(clock: MockClock, subject
     assert subject.store.since is None, "it may be about that key alone"
 
 
-async def test_an_outage_that_nobody_has_seen_for_a_while_is_none(clock: MockClock, subject: Subject) -> None:
-    """An idle mount does not know whether the store has come back; it says so no longer."""
+async def test_S14_a_store_that_nobody_wants_anything_of_is_seen_to_be_back(
+    clock: MockClock, subject: Subject, nursery: trio.Nursery, caplog: pytest.LogCaptureFixture
+) -> None:
+    nursery.start_soon(subject.store.run)
+    for denied in (False, True):
+        subject.fail()
+        subject.faulty.fail("check", AWAY, times=3)
+        await subject.names("warm/")
+        subject.faulty.forget()
+        await trio.sleep(3.5 * PROBE)
+        assert subject.store.away == 3.5 * PROBE
+        assert subject.faulty.count() == {"check": 3}
+        subject.faulty.heal()
+        if denied:
+            subject.faulty.fail("check", Denied("no"))
+        await trio.sleep(PROBE)
+        assert subject.store.since is None, "it says no, but it is there"
+        await trio.sleep(10 * PROBE)
+        assert subject.faulty.count() == {"check": 4}
+    assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"], "one line for each outage"
+
+
+async def test_what_asks_a_store_leaves_no_need_for_a_probe(clock: MockClock, subject: Subject, nursery: trio.Nursery) -> None:
+    nursery.start_soon(subject.store.run)
     subject.fail()
-    await subject.names("warm/")
-    await trio.sleep(STALE - 1)
-    assert subject.store.away >= STALE - 1
-    await trio.sleep(2)
-    assert subject.store.away == 0
+    for _ in range(10):
+        await subject.names("warm/")
+        await trio.sleep(PROBE - 1)
+    assert set(subject.faulty.count()) == {"list"}
 
 
 async def write(store: Offline) -> object:
