@@ -264,6 +264,7 @@ _NO = (
     InvalidName,
     Invalid,
     Unsupported,
+    OtherStore,
     ReadOnly,
     Changed,
     AlreadyExists,

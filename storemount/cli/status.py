@@ -25,7 +25,7 @@ from storemount.cli.watch import watch
 from storemount.control.client import SILENCE, ask, socket_path, sockets
 from storemount.errors import ExitCode, Refusal
 from storemount.kernel.mountinfo import Mounted, mounted_at, mounts
-from storemount.kernel.mountpoint import is_dead, located
+from storemount.kernel.mountpoint import Deaths, located
 
 VERSION = 1
 GLIMPSE = 2.0
@@ -49,9 +49,10 @@ def status(mountpoint: str | None, as_json: bool, live: bool) -> None:
     """Show what is mounted, and what is not in the store yet."""
     if live:
         point = None if mountpoint is None else located(mountpoint)
-        watch(lambda: _rows(point, SHOWN, GLIMPSE), as_json=as_json)
+        deaths = Deaths()
+        watch(lambda: _rows(point, deaths, SHOWN, GLIMPSE), as_json=as_json)
         return
-    rows = _rows(None if mountpoint is None else located(mountpoint))
+    rows = _rows(None if mountpoint is None else located(mountpoint), Deaths())
     if as_json:
         click.echo(json.dumps({"version": VERSION, "mounts": rows}, indent=2))
     elif mountpoint is not None:
@@ -67,28 +68,28 @@ def status(mountpoint: str | None, as_json: bool, live: bool) -> None:
         _name_failures(rows)
 
 
-def _rows(point: str | None, most: int | None = None, patience: float = SILENCE) -> list[dict[str, Any]]:
+def _rows(point: str | None, deaths: Deaths, most: int | None = None, patience: float = SILENCE) -> list[dict[str, Any]]:
     """Of one mount, or of all; `most`: so many failures of each are named; `patience`: seconds that each has for its answer."""
-    return _all(most, patience) if point is None else [_one(point, most, patience)]
+    return _all(deaths, most, patience) if point is None else [_one(point, deaths, most, patience)]
 
 
-def _all(most: int | None, patience: float) -> list[dict[str, Any]]:
+def _all(deaths: Deaths, most: int | None, patience: float) -> list[dict[str, Any]]:
     """Every daemon that has a socket here, and every mount of this user that none of them serves."""
     ours = [mount for mount in mounts() if mount.ours and mount.owner == os.getuid()]
     known = {socket_path(places(), mount.mountpoint): mount for mount in ours}
     rows = [row for path in sockets(places()) if (row := _asked(path, most, patience, known.get(path)))]
     served = {row["mountpoint"] for row in rows}
     gone = (mount for mount in ours if mount.mountpoint not in served)
-    return sorted([*rows, *(_unserved(mount.mountpoint, mount.source) for mount in gone)], key=lambda row: str(row["mountpoint"]))
+    return sorted([*rows, *(_unserved(mount.mountpoint, mount.source, deaths) for mount in gone)], key=lambda row: str(row["mountpoint"]))
 
 
-def _one(path: str, most: int | None, patience: float) -> dict[str, Any]:
+def _one(path: str, deaths: Deaths, most: int | None, patience: float) -> dict[str, Any]:
     there = mounted_at(path)
     if row := _asked(socket_path(places(), path), most, patience, there):
         return row
     if there is None or not there.ours:
         raise Refusal(ExitCode.NOT_MOUNTED, f"no store is mounted on {path}; see: storemount status")
-    return _unserved(path, there.source)
+    return _unserved(path, there.source, deaths)
 
 
 def _asked(socket: Path, most: int | None, patience: float, mount: Mounted | None) -> dict[str, Any] | None:
@@ -104,8 +105,8 @@ def _asked(socket: Path, most: int | None, patience: float, mount: Mounted | Non
     return {**said, "state": MOUNTED if there and there.ours else DRAINING}
 
 
-def _unserved(path: str, store: str) -> dict[str, Any]:
-    return {"mountpoint": path, "store": store, "state": DEAD if is_dead(path) else SILENT}
+def _unserved(path: str, store: str, deaths: Deaths) -> dict[str, Any]:
+    return {"mountpoint": path, "store": store, "state": DEAD if deaths.known(path) else SILENT}
 
 
 def _cells(row: dict[str, Any]) -> list[str]:

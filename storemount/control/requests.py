@@ -192,7 +192,7 @@ class Requests:
         change = self._unsent(path)
         if change is None:
             error = f"no upload of {path!r} is pending: the store has what there is of it"
-            await say({"done": True, "pending": 0, "error": error})
+            await say({"done": True, "pending": 0, "pending_bytes": 0, "error": error})
             return
         size = change.layers[0].size
         copied = [0]
@@ -202,7 +202,8 @@ class Requests:
                 await self._copy(change, size, dest, copied)
             except (StoreMountError, OSError) as error:
                 trouble = error
-        await say({"done": True, "pending": 1, **({"bytes": size} if trouble is None else {"error": str(trouble)})})
+        told = {"done": True, "pending": 1, "pending_bytes": size - copied[0]}
+        await say({**told, **({"bytes": size} if trouble is None else {"error": str(trouble)})})
 
     def _unsent(self, path: str) -> Change | None:
         """The newest put of the file that the mount shows at `path`, or of one that had this name."""

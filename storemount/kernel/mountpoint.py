@@ -140,11 +140,23 @@ def check_others(host: Host) -> None:
 def is_dead(path: str) -> bool:
     """Whether the daemon behind the mount at `path` is gone. (The kernel may still answer a stat from its cache; never a statvfs.) One that
     is stopped, or stuck, says nothing at all, and is not waited for."""
-    found: list[bool] = []
-    asking = threading.Thread(target=lambda: found.append(says_dead(path)), daemon=True)
-    asking.start()
-    asking.join(_PROMPT)
-    return found == [True]
+    return Deaths().known(path)
+
+
+class Deaths:
+    """The same of many mounts, again and again: one that says nothing holds one thread, however often it is asked about."""
+
+    def __init__(self) -> None:
+        self._silent: dict[str, threading.Thread] = {}
+
+    def known(self, path: str) -> bool:
+        if path in self._silent and self._silent[path].is_alive():
+            return False
+        found: list[bool] = []
+        asking = self._silent[path] = threading.Thread(target=lambda: found.append(says_dead(path)), daemon=True)
+        asking.start()
+        asking.join(_PROMPT)
+        return found == [True]
 
 
 def says_dead(path: str) -> bool:

@@ -13,7 +13,7 @@ import logging
 
 import trio
 
-from storemount.errors import StoreMountError, may_pass
+from storemount.errors import Refusal, StoreMountError, may_pass
 from storemount.running.notify import Notifier
 from storemount.stores.base import ArtifactStore
 from storemount.stores.flavors import StoreSpec
@@ -71,7 +71,7 @@ class Arrival:
             pause = min(2 * pause, LONGEST_PAUSE)
             try:
                 await self._check()
-            except StoreMountError as error:
+            except (StoreMountError, Refusal) as error:
                 if not may_pass(error):
                     log.error("%s has answered: %s; mend that, and mount it again", self._spec.path, error)
                     return

@@ -13,11 +13,13 @@ import logging
 import sqlite3
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
+from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import trio
 
-from storemount.errors import NotFound, StoreMountError, TimedOut, Unavailable, Unreachable
+from storemount.errors import NotFound, Refusal, StoreMountError, TimedOut, Unavailable, Unreachable, may_pass
 from storemount.stores.base import Artifact, ArtifactStore, Capacity, Child, Meta, Source, Traits
 from storemount.stores.snapshot import Snapshot
 
@@ -27,9 +29,20 @@ RESPITE = 5.0
 PROBE = 15.0
 """Seconds without a request after which a store that is out of reach is asked whether it is back."""
 
+LOOKS = 3
+"""Listings of a directory that is warmed while this mount changes it."""
+
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class _Listing:
+    """One under way; `overtaken`: this mount has changed the directory meanwhile, of which it may say nothing yet."""
+
+    folder: str
+    overtaken: bool = False
 
 
 class Offline:
@@ -43,34 +56,43 @@ class Offline:
         self.traits: Traits = store.traits
         self.since: float | None = None
         self._asked = 0.0
-        self._lost = trio.Event()
+        self._doubted = trio.Event()
+        self._listings: set[_Listing] = set()
 
     # the outage
 
     async def run(self) -> None:
-        """Ask a store that is out of reach, and that nobody else asks, whether it is back. Until cancelled."""
+        """Ask a store that is out of reach, and that nobody else asks, whether it is back; one of which that is not sure, whether it is
+        there. Until cancelled."""
         while True:
-            await self._lost.wait()
+            await self._doubted.wait()
+            self._doubted = trio.Event()
+            if self.since is None:
+                await self._probe()
             while self.since is not None:
                 if trio.current_time() >= self._asked + PROBE:
                     await self._probe()
-                await trio.sleep_until(self._asked + PROBE)
+                else:
+                    await trio.sleep_until(self._asked + PROBE)
 
     async def _probe(self) -> None:
         try:
             await self._store.check()
         except Unavailable as error:
             self._fails(error)
-            return
-        except StoreMountError as error:
-            log.info("the store refuses to be asked: %s", error)
-        self._answers()
+        except (StoreMountError, Refusal) as error:
+            # Credentials that cannot be had at the moment say nothing of the store.
+            self._asked = trio.current_time()
+            if not may_pass(error):
+                self._answers()
+        else:
+            self._answers()
 
     def _fails(self, error: Unavailable) -> None:
         self._asked = trio.current_time()
         if self.since is None:
             self.since = self._asked
-            self._lost.set()
+            self._doubted.set()
             if self._snapshot.folders:
                 log.warning("the store cannot be reached (%s); what was warmed of it is shown as it was seen last", error)
 
@@ -78,17 +100,19 @@ class Offline:
         if self.since is not None:
             log.info("the store answers again, after %.0f s", trio.current_time() - self.since)
             self.since = None
-            self._lost = trio.Event()
 
     @contextmanager
     def _heard(self) -> Iterator[None]:
-        """Whether a request reaches it tells as much as a lookup does. A failure of its own, such as 503, may be about this key alone."""
+        """That a request does not reach it tells as much as a lookup does. One that takes too long may only have been too large for the
+        line, so that is asked. A failure of its own, such as 503, may be about this key alone."""
         try:
             yield
-        except (Unreachable, TimedOut) as error:
+        except Unreachable as error:
             self._fails(error)
             raise
-        self._answers()
+        except TimedOut:
+            self._doubted.set()
+            raise
 
     @property
     def _rests(self) -> bool:
@@ -117,12 +141,13 @@ class Offline:
         seen: list[Child] = []
         begun = False
         try:
-            async with aclosing(self._store.list(prefix, recursive=recursive)) as pages:
-                async for page in pages:
-                    begun = True
-                    if kept:
-                        seen += page
-                    yield page
+            with self._looking(prefix) as listing:
+                async with aclosing(self._store.list(prefix, recursive=recursive)) as pages:
+                    async for page in pages:
+                        begun = True
+                        if kept:
+                            seen += page
+                        yield page
         except Unavailable as error:
             self._fails(error)
             known = self._listing(prefix) if kept and not begun else None
@@ -131,7 +156,8 @@ class Offline:
             yield known
             return
         self._answers()
-        if kept:
+        if kept and not listing.overtaken:
+            # Else the older one, with our changes, says more.
             self._try(lambda: self._snapshot.keep_listing(prefix, seen))
 
     def _listing(self, prefix: str) -> Sequence[Child] | None:
@@ -165,11 +191,17 @@ class Offline:
 
     async def warm(self, prefix: str) -> Sequence[Child]:
         """Keep the names of this directory from now on; what it has. Raises what the store raises."""
-        seen: list[Child] = []
-        async with aclosing(self._store.list(prefix)) as pages:
-            async for page in pages:
-                seen += page
+        for _ in range(LOOKS):
+            seen: list[Child] = []
+            with self._looking(prefix) as listing:
+                async with aclosing(self._store.list(prefix)) as pages:
+                    async for page in pages:
+                        seen += page
+            if not listing.overtaken:
+                break
         self._try(lambda: self._snapshot.keep_listing(prefix, seen))
+        if listing.overtaken:
+            self._try(lambda: self._snapshot.doubt(prefix))
         return seen
 
     async def warm_name(self, key: str) -> Child:
@@ -183,21 +215,39 @@ class Offline:
 
     # what this mount changes
 
+    @contextmanager
+    def _looking(self, folder: str) -> Iterator[_Listing]:
+        """While this directory is listed."""
+        listing = _Listing(folder)
+        self._listings.add(listing)
+        try:
+            yield listing
+        finally:
+            self._listings.discard(listing)
+
+    def _overtake(self, folder: str) -> None:
+        for listing in self._listings:
+            listing.overtaken |= listing.folder == folder
+
     def _noted(self, artifact: Artifact) -> Artifact:
         folder, name = _place(artifact.key)
         child = Child(name, None, artifact.meta) if artifact.key.endswith("/") else Child(name, artifact)
+        self._overtake(folder)
         if name and folder in self._snapshot.folders:
             self._try(lambda: self._snapshot.keep(folder, child))
         return artifact
 
     def _gone(self, key: str) -> None:
         folder, _ = _place(key)
+        self._overtake(folder)
         if folder in self._snapshot.folders:
             self._try(lambda: self._snapshot.gone(folder, key))
 
     async def write(self, key: str, source: Source, *, over: Artifact | None = None, absent: bool = False) -> Artifact:
         with self._heard():
-            return self._noted(await self._store.write(key, source, over=over, absent=absent))
+            artifact = await self._store.write(key, source, over=over, absent=absent)
+        self._answers()
+        return self._noted(artifact)
 
     async def annotate(self, artifact: Artifact, meta: Meta) -> Artifact:
         return self._noted(await self._store.annotate(artifact, meta))
@@ -207,12 +257,12 @@ class Offline:
 
     async def rename(self, key: str, to: str) -> None:
         await self._store.rename(key, to)
-        for gone in (key, f"{key}/"):
-            self._gone(gone)
-        self._try(lambda: self._snapshot.clear(key))
+        for place in (key.removesuffix("/"), to.removesuffix("/")):
+            for gone in (place, f"{place}/"):
+                self._gone(gone)
+            self._try(partial(self._snapshot.clear, place))
         # What came there is not known in full; the next answer of the store tells.
         self._try(lambda: self._snapshot.doubt(_place(to)[0]))
-        self._try(lambda: self._snapshot.clear(to))
 
     async def delete(self, keys: Sequence[str]) -> None:
         await self._store.delete(keys)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
-from storemount.errors import EXDEV, Changed, NotFound, Unavailable
+from storemount.errors import EXDEV, Changed, NotFound, OtherStore, Unavailable
 from storemount.stores.base import EMPTY, Artifact, ArtifactStore
 from storemount.stores.parallel import for_each
 
@@ -55,6 +55,8 @@ class Relocation:
                     raise
             # A folder with another file system somewhere below it.
             made = await self._store.copy(artifact, to)
+            if await self._found(artifact.key) != artifact:
+                raise Changed(artifact.key)
             await self._store.delete([artifact.key])
             return made
         return await self._store.copy(artifact, to)
@@ -72,6 +74,10 @@ class Relocation:
         except NotFound:
             if not doubtful:
                 raise
+        except OSError as error:
+            if error.errno != EXDEV:
+                raise
+            raise OtherStore(f"{old} and {new} lie in different file systems of the store's machine; move the files, then retry") from error
 
     async def copies(
         self, prefix: str, to: str, known: Iterable[Artifact], *, doubtful: bool, uncleared: Callable[[], None] = lambda: None

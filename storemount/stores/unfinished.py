@@ -82,6 +82,7 @@ async def found_in(call: Call, key: str, full: str, source: Source, part: int) -
 def _parts_of(source: Source, part: int, told: Mapping[int, Mapping[str, Any]]) -> dict[int, str]:
     """The ETags of those parts, of what a server lists by their numbers, that hold what `source` has there. Reads the file."""
     found = {}
+    source = replace(source, sent=lambda reached: None)  # It is only looked at.
     for number, start, stop in ranges(source.size, part):
         listed = told.get(number)
         if listed is None or listed.get("Size") != stop - start:

@@ -155,6 +155,9 @@ def test_S16_export_gives_what_was_closed_last(mount: Mount, outside: Outside, s
     with held(mount.point / "slow", b"closed"):
         storemount.must("export", str(mount.point / "slow"), str(tmp_path))
         assert (tmp_path / "slow").read_bytes() == b"closed"
+        daemon = socket_path(Places.of(storemount.environment), str(mount.point))
+        *_, last = ask(daemon, "export", path="slow", dest=str(tmp_path / "second"))
+        assert (last["done"], last["bytes"], last["pending_bytes"]) == (True, len(b"closed"), 0)
         assert storemount.run("export", str(mount.point / "large"), str(tmp_path)).returncode == ExitCode.USAGE
         assert not (tmp_path / "large").exists()
 

@@ -86,6 +86,33 @@ class Picky(Shelf):
         raise ValueError(f"no such token: {api_token}")
 
 
+class Absent(Shelf):
+    """Takes a failure for an answer, as many do: while nobody answers, there is nothing. `AWAY`: for so many calls more."""
+
+    FLAVOR = "absent"
+    AWAY: ClassVar[list[int]] = [0]
+
+    def _there(self) -> bool:
+        self.AWAY[0] -= 1
+        return self.AWAY[0] < 0
+
+    def listdir(self, path: str) -> list[str]:
+        return super().listdir(path) if self._there() else []
+
+    def exists(self, path: str) -> bool:
+        return self._there() and super().exists(path)
+
+    def isdir(self, path: str) -> bool:
+        return self._there() and super().isdir(path)
+
+
+class Remote(Shelf):
+    FLAVOR = "remote"
+
+    def __init__(self, path: str, base: str) -> None:
+        raise ConnectionRefusedError("nobody listens")
+
+
 class Failing(Shelf):
     FLAVOR = "failing"
     ERROR: ClassVar[list[BaseException]] = []
@@ -188,6 +215,24 @@ async def test_S14_a_class_that_hangs_while_it_is_made_times_out(tmp_path: Path)
     async with opened(NeverMade, tmp_path, deadline=0.3) as store:
         with trio.fail_after(5), pytest.raises(TimedOut):
             await store.check()
+
+
+async def test_S14_a_class_that_cannot_be_made_for_want_of_a_connection_is_out_of_reach(tmp_path: Path) -> None:
+    async with opened(Remote, tmp_path) as store:
+        with pytest.raises(Unreachable, match="nobody listens"):
+            await store.check()
+
+
+@pytest.mark.parametrize("calls", range(3, 7))
+async def test_S3_a_root_that_was_out_of_sight_for_a_moment_stays(tmp_path: Path, calls: int) -> None:
+    """Only the trial removes a root that it has made."""
+    (tmp_path / "there").touch()
+    async with opened(Absent, tmp_path) as store:
+        await store.check()
+        Absent.AWAY[0] = calls
+        with pytest.raises(MissingStore):
+            await store.check()
+    assert os.listdir(tmp_path) == ["there"]
 
 
 async def test_a_class_that_cannot_be_made_is_a_bad_configuration_without_its_secret(tmp_path: Path) -> None:

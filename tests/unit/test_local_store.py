@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from storemount.errors import AlreadyExists, Changed, Corrupt, MissingStore, NotFound
+from storemount.errors import AlreadyExists, Changed, Corrupt, MissingStore, NotFound, OtherStore, refused_for_good
 from storemount.stores import local
 from storemount.stores.base import EMPTY, Artifact, Meta, Source
 from storemount.stores.local import LocalStore
@@ -97,6 +97,39 @@ async def test_S10_a_file_is_renamed_into_another_file_system_below_the_store(st
         assert not (root / "f").exists()
         status = os.stat(root / "sub/f")
         assert ((root / "sub/f").read_bytes(), stat.S_IMODE(status.st_mode), status.st_mtime_ns) == (b"data", 0o640, 1_000_000_000)
+
+
+@only_root
+async def test_S10_a_directory_is_not_renamed_into_another_file_system_below_the_store(store: LocalStore, root: Path) -> None:
+    (root / "sub").mkdir()
+    (root / "d").mkdir()
+    with mounted(root / "sub", "-t", "tmpfs", "none"):
+        with pytest.raises(OtherStore, match="different file systems") as caught:
+            await Relocation(store).rename("d/", "sub/d/", doubtful=False)
+        assert refused_for_good(caught.value)
+        assert (root / "d").is_dir() and not (root / "sub/d").exists()
+
+
+@only_root
+async def test_S9_what_was_put_there_while_a_file_was_copied_is_not_removed(
+    store: LocalStore, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "sub").mkdir()
+    with mounted(root / "sub", "-t", "tmpfs", "none"):
+        made = await store.write("f", source(tmp_path))
+        copy = store.copy
+
+        async def overtaken(artifact: Artifact, key: str) -> Artifact:
+            copied = await copy(artifact, key)
+            if artifact == made:
+                (root / "theirs").write_bytes(b"theirs, and newer")
+                (root / "theirs").rename(root / "f")
+            return copied
+
+        monkeypatch.setattr(store, "copy", overtaken)
+        moved = await Relocation(store).file(made, "sub/f", doubtful=False)
+        assert moved is not None and moved[0] != made
+        assert (root / "sub/f").read_bytes() == b"theirs, and newer"
 
 
 async def test_a_source_that_may_not_be_moved_stays(store: LocalStore, root: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from storemount.errors import Denied, NotFound, Unavailable, Unreachable
+from storemount.errors import Denied, ExitCode, Expired, NotFound, Refusal, TimedOut, Unavailable, Unreachable
 from storemount.stores.base import EMPTY, Child, Meta
 from storemount.stores.local import LocalStore
 from storemount.stores.offline import PROBE, RESPITE, Offline
@@ -168,7 +168,7 @@ async def test_uploads_and_reads_tell_of_an_outage_too(clock: MockClock, subject
         with pytest.raises(Unreachable):
             await ask()
         assert subject.store.since is not None
-        await ask()
+        await write(subject.store)
         assert subject.store.since is None
     subject.faulty.fail("write", Unavailable("503"))
     with pytest.raises(Unavailable):
@@ -196,6 +196,42 @@ async def test_S14_a_store_that_nobody_wants_anything_of_is_seen_to_be_back(
         await trio.sleep(10 * PROBE)
         assert subject.faulty.count() == {"check": 4}
     assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"], "one line for each outage"
+
+
+@pytest.mark.parametrize("away", [False, True])
+async def test_an_upload_that_takes_too_long_has_the_store_asked_whether_it_is_there(
+    clock: MockClock, subject: Subject, nursery: trio.Nursery, away: bool
+) -> None:
+    """It may only have been too large for the line; what is looked up meanwhile is asked, and not shown as it was."""
+    nursery.start_soon(subject.store.run)
+    subject.faulty.fail("write", TimedOut("too slow"))
+    subject.faulty.fail("check", AWAY, times=away)
+    with pytest.raises(TimedOut):
+        await write(subject.store)
+    assert subject.store.since is None
+    await trio.testing.wait_all_tasks_blocked()
+    assert subject.faulty.count() == {"write": 1, "check": 1}
+    assert (subject.store.since is not None) == away
+
+
+async def test_credentials_that_cannot_be_had_do_not_end_an_outage(clock: MockClock, subject: Subject, nursery: trio.Nursery) -> None:
+    nursery.start_soon(subject.store.run)
+    subject.fail()
+    await subject.names("warm/")
+    subject.faulty.fail("check", Expired("the service that gives the keys is away, too"), times=2)
+    await trio.sleep(2.5 * PROBE)
+    assert subject.store.away == 2.5 * PROBE
+    await trio.sleep(PROBE)
+    assert subject.store.since is None
+
+
+async def test_a_store_that_cannot_even_be_made_ends_no_mount(clock: MockClock, subject: Subject, nursery: trio.Nursery) -> None:
+    nursery.start_soon(subject.store.run)
+    subject.fail()
+    await subject.names("warm/")
+    subject.faulty.fail("check", Refusal(ExitCode.BAD_CONFIGURATION, "the class of the store cannot be made"))
+    await trio.sleep(2 * PROBE)
+    assert subject.store.since is None
 
 
 async def test_what_asks_a_store_leaves_no_need_for_a_probe(clock: MockClock, subject: Subject, nursery: trio.Nursery) -> None:
@@ -263,7 +299,8 @@ async def test_S14_a_change_that_fails_changes_nothing_here(subject: Subject) ->
     assert await subject.names("warm/") == ["d/", "f"]
 
 
-async def test_S14_a_rename_by_the_store_moves_no_rows(tmp_path: Path) -> None:
+@pytest.mark.parametrize("slash", ["", "/"])
+async def test_S14_a_rename_by_the_store_moves_no_rows(tmp_path: Path, slash: str) -> None:
     """The old names have gone. What is at the new ones is asked; while nobody answers, it is an error (S3)."""
     (tmp_path / "root/d/below").mkdir(parents=True)
     (tmp_path / "root/d/f").touch()
@@ -271,7 +308,7 @@ async def test_S14_a_rename_by_the_store_moves_no_rows(tmp_path: Path) -> None:
     store = Offline(faulty, snapshot := Snapshot.opened(tmp_path / "store.warm"))
     for folder in ("", "d/", "d/below/"):
         await store.warm(folder)
-    await store.rename("d", "e")
+    await store.rename(f"d{slash}", f"e{slash}")
     for verb in ("stat", "list"):
         faulty.fail(verb, AWAY, times=1000)
     for key in ("d", "d/f", "e", "e/f"):
@@ -284,6 +321,55 @@ async def test_S14_a_rename_by_the_store_moves_no_rows(tmp_path: Path) -> None:
                     pass
     await store.aclose()
     snapshot.close()
+
+
+async def test_S3_a_directory_that_was_emptied_and_replaced_by_a_rename_is_not_shown_empty(tmp_path: Path) -> None:
+    for name in ("d", "d.tmp"):
+        (tmp_path / f"root/{name}").mkdir(parents=True)
+        (tmp_path / f"root/{name}/f").touch()
+    faulty = FaultyStore(LocalStore(tmp_path / "root"))
+    store = Offline(faulty, snapshot := Snapshot.opened(tmp_path / "store.warm"))
+    for folder in ("", "d/", "d.tmp/"):
+        await store.warm(folder)
+    await store.delete(["d/f"])
+    await store.delete(["d/"])
+    await store.rename("d.tmp/", "d/")
+    faulty.fail("list", AWAY, times=1000)
+    with pytest.raises(Unreachable):
+        async with aclosing(store.list("d/")) as pages:
+            assert [page async for page in pages] == []
+    await store.aclose()
+    snapshot.close()
+
+
+async def test_S4_a_file_that_a_rename_replaced_is_not_shown_as_it_was(tmp_path: Path) -> None:
+    (tmp_path / "root").mkdir()
+    for name in ("f", "f.tmp"):
+        (tmp_path / "root" / name).write_text(name)
+    faulty = FaultyStore(LocalStore(tmp_path / "root"))
+    store = Offline(faulty, snapshot := Snapshot.opened(tmp_path / "store.warm"))
+    await store.warm("")
+    await store.rename("f.tmp", "f")
+    faulty.fail("stat", AWAY, times=1000)
+    with pytest.raises(Unreachable):
+        await store.stat("f")
+    await store.aclose()
+    snapshot.close()
+
+
+async def test_S3_a_listing_that_an_upload_overtook_does_not_hide_it(subject: Subject) -> None:
+    for again in (lambda: subject.names("warm/"), lambda: subject.store.warm("warm/")):
+        gate = subject.faulty.hold_reply("list")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(again)
+            await gate.wait_reached()
+            await write(subject.store)
+            gate.open()
+        subject.fail()
+        assert (await subject.store.stat("warm/new")).artifact is not None
+        assert await subject.names("warm/") == ["d/", "f", "new"]
+        subject.faulty.heal()
+        await subject.store.delete(["warm/new"])
 
 
 async def test_S14_the_next_mount_shows_it_too(subject: Subject) -> None:

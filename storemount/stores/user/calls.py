@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import trio
 
-from storemount.errors import ExitCode, Refusal, TimedOut, Unavailable, Unsupported
+from storemount.errors import ExitCode, Refusal, TimedOut, Unavailable, Unreachable, Unsupported
 from storemount.stores.bridge import AsyncioThread
 from storemount.stores.user.facts import Failures
 
@@ -145,7 +145,10 @@ class UserCalls:
                     self._made = self._make()
                 except Exception as error:
                     text = self._failures.without_secrets(f"{type(error).__name__}: {' '.join(str(error).split())}")
-                    raise Refusal(ExitCode.BAD_CONFIGURATION, f"the class of the store cannot be made: {text}") from None
+                    said = f"the class of the store cannot be made: {text}"
+                    if isinstance(error, ConnectionError | TimeoutError):
+                        raise Unreachable(said) from None
+                    raise Refusal(ExitCode.BAD_CONFIGURATION, said) from None
             return self._made
 
     async def aclose(self) -> None:

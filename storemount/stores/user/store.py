@@ -83,10 +83,11 @@ class UserStore(FlatStore):
         self._copies = Copies(self._fetch)
 
     async def check(self) -> None:
-        there = await self._calls.run("", self._sight.root_shows)
+        there, tried = await self._calls.run("", self._sight.root_shows), self._known is not None
         if self._try_out and (await self._able()).real and not there:
-            # It lists what is not there as empty, and the trial has made it.
-            await self._calls.run("", partial(steps.emptied, path=self._sight.path("")), finish=True)
+            if not tried:
+                # It lists what is not there as empty, and the trial has made it just now.
+                await self._calls.run("", partial(steps.emptied, path=self._sight.path("")), finish=True)
             raise MissingStore(f"the class finds nothing at {self.uri}")
 
     async def _able(self) -> Abilities:
