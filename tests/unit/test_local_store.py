@@ -19,6 +19,7 @@ from storemount.stores import local
 from storemount.stores.base import EMPTY, Artifact, Meta, Source
 from storemount.stores.local import LocalStore
 from storemount.stores.relocation import Relocation
+from tests.support.readme import told
 
 
 @pytest.fixture
@@ -107,6 +108,7 @@ async def test_S10_a_directory_is_not_renamed_into_another_file_system_below_the
         with pytest.raises(OtherStore, match="different file systems") as caught:
             await Relocation(store).rename("d/", "sub/d/", doubtful=False)
         assert refused_for_good(caught.value)
+        assert told("lie in different file systems of the store's machine; move the files, then retry", str(caught.value))
         assert (root / "d").is_dir() and not (root / "sub/d").exists()
 
 
