@@ -70,14 +70,18 @@ class Relocation:
     async def rename(self, old: str, new: str, *, doubtful: bool) -> None:
         """An atomic rename of a directory (both keys end in "/"). `doubtful`: as above."""
         try:
-            await self._store.rename(old, new)
+            try:
+                await self._store.rename(old, new)
+            except OSError as error:
+                if error.errno != EXDEV:
+                    raise
+                # The kernel says so whether it is there or not; somebody may have moved it by hand since.
+                await self._store.stat(old.removesuffix("/"))
+                said = f"{old} and {new} lie in different file systems of the store's machine; move the files, then retry"
+                raise OtherStore(said) from error
         except NotFound:
             if not doubtful:
                 raise
-        except OSError as error:
-            if error.errno != EXDEV:
-                raise
-            raise OtherStore(f"{old} and {new} lie in different file systems of the store's machine; move the files, then retry") from error
 
     async def copies(
         self, prefix: str, to: str, known: Iterable[Artifact], *, doubtful: bool, uncleared: Callable[[], None] = lambda: None

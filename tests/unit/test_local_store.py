@@ -110,6 +110,10 @@ async def test_S10_a_directory_is_not_renamed_into_another_file_system_below_the
         assert refused_for_good(caught.value)
         assert told("lie in different file systems of the store's machine; move the files, then retry", str(caught.value))
         assert (root / "d").is_dir() and not (root / "sub/d").exists()
+        shutil.move(root / "d", root / "sub/d")
+        await Relocation(store).rename("d/", "sub/d/", doubtful=True)
+        with pytest.raises(NotFound):
+            await Relocation(store).rename("d/", "sub/d/", doubtful=False)
 
 
 @only_root
