@@ -14,6 +14,7 @@ import logging
 import math
 import os
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -47,11 +48,12 @@ from storemount.names.forgetting import Forgetting
 from storemount.registry.leases import leased
 from storemount.running.arrival import Arrival
 from storemount.running.notify import Notifier
-from storemount.running.process import allow_many_files, keep_heap_small, say_where_it_dies
+from storemount.running.process import allow_many_files, heard, keep_heap_small, say_where_it_dies
 from storemount.running.service import Service
 from storemount.stores.base import ArtifactStore
 from storemount.stores.deadline import Deadlined
 from storemount.stores.flavors import StoreSpec, open_store, place_of
+from storemount.stores.uri import without_password
 from storemount.writeback.ledger import Unusable
 from storemount.writeback.slot import Slot, take
 from storemount.zenml.definition import Renewal
@@ -83,6 +85,7 @@ def run(
     """
     redaction = Redaction()
     redaction.learn(spec)
+    error: BaseException
     target = start_log(
         settings.log_level,
         settings.log_file,
@@ -94,29 +97,31 @@ def run(
     say_where_it_dies()
     keep_heap_small()
     allow_many_files()
-    daemon = Daemon(spec, settings, engine, places, ready, renewal, notifier, reread, redaction, lambda: target.stream)
+    daemon = Daemon(spec, settings, engine, places, ready, renewal, notifier, reread, redaction, lambda: target.stream or sys.stderr)
     try:
         return trio.run(daemon.live)
-    except ExceptionGroup as group:
-        error: Exception = _first(group)
+    except BaseExceptionGroup as group:
+        error = _first(group)
     except (Refusal, StoreMountError) as alone:
         error = alone
     finally:
         logging.shutdown()
     if isinstance(error, StoreMountError):
-        raise _refusal(error, spec) from error
+        refusal = _refusal(error, spec)
+        raise Refusal(refusal.code, redaction.fit(refusal.message)) from error
     raise error
 
 
-def _first(group: ExceptionGroup[Exception]) -> Exception:
-    """What went wrong first, out of the groups that nurseries make."""
-    error = group.exceptions[0]
-    return _first(error) if isinstance(error, ExceptionGroup) else error
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """What went wrong first, out of the groups that nurseries make; an interrupt, where there is one."""
+    interrupt = group.subgroup(KeyboardInterrupt)
+    error = (interrupt or group).exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
 
 
 def _refusal(error: StoreMountError, spec: StoreSpec) -> Refusal:
     """The store's first answer was a failure: whose move is it?"""
-    where = f"store {spec.name!r} ({spec.path})"
+    where = f"store {spec.name!r} ({without_password(spec.path)})"
     if isinstance(error, MissingStore):
         return Refusal(ExitCode.STORE_MISSING, f"{where}: {error}; create it, or mend the store's path")
     if isinstance(error, Invalid):
@@ -182,7 +187,7 @@ class Daemon:
         slot = self._slot(store)
         try:
             # Heard to the very end: a signal during the last drain must not end it.
-            with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+            with heard(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
                 return await self._serve_from(slot, store, arrival, signals)
         finally:
             slot.release()
@@ -191,7 +196,7 @@ class Daemon:
         listeners = await self._listeners()
         async with trio.open_nursery() as nursery:
             mount = self._assembled(slot, store, nursery)
-            await arrival.confirmed(mount.recovery)
+            await self._confirmed(mount, arrival, signals)
             service = Service(self._notifier, mount, self._settings.mountpoint, lambda: arrival.online)
             drained = trio.Event()
             facts = {**self._facts(store), "metrics": [page_at(listener) for listener in listeners]}
@@ -229,6 +234,21 @@ class Daemon:
         if mount.taken_up:
             log.info("took up %d changes that an earlier mount of %s had left", mount.taken_up, self._spec.path)
         return mount
+
+    async def _confirmed(self, mount: Mount, arrival: Arrival, signals: AsyncIterator[int]) -> None:
+        """Wait until the journal can be read, unless a signal says stop. Raises Refusal then, and what the store raises."""
+
+        async def hear() -> None:
+            async for number in signals:
+                if number != signal.SIGHUP:
+                    await self._close(mount)
+                    where = without_password(self._spec.path)
+                    raise Refusal(ExitCode.NOT_DRAINED, f"stopped before {where} had answered; the next mount of it takes up what is left")
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(hear)
+            await arrival.confirmed(mount.recovery)
+            nursery.cancel_scope.cancel()
 
     async def _listeners(self) -> list[trio.SocketListener]:
         return await listening(*self._settings.metrics_listen) if self._settings.metrics_listen is not None else []
@@ -321,7 +341,7 @@ class Daemon:
         tune(os.minor(status.st_dev))
         self._ready()
         service.mounted()
-        log.info("mounted %s on %s", self._spec.path, self._settings.mountpoint)
+        log.info("mounted %s on %s", without_password(self._spec.path), self._settings.mountpoint)
         return status.st_dev
 
     async def _hear(self, mount: Mount, service: Service, signals: AsyncIterator[int]) -> None:

@@ -86,7 +86,7 @@ class FileSystem(pyfuse3.Operations):
     async def keep_promises(self) -> None:
         """What was changed until now outlives the daemon, or with `--durability power` a power cut. Raises OSError (ENOSPC)."""
         if self._journal.commit() and self._durability.immediate:
-            await self._durability.now()
+            await self._durability.local()
 
     def _about(self, verb: str, subjects: tuple[object, ...]) -> str:
         """The path that a verb with these arguments is about, as far as it is known."""
@@ -336,7 +336,7 @@ class FileSystem(pyfuse3.Operations):
             await self._publisher.saved(node)
         else:
             self._publisher.promise_below(node)
-            await self._durability.now()
+            await self._durability.local()
 
     # the rest
 

@@ -6,17 +6,19 @@ What it is not: the sending; the daemons do that, whether or not somebody waits.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import click
 
 from storemount.cli.place import Place, place_of
 from storemount.cli.progress import changes, failure_text, last_answer, named
-from storemount.cli.user import places
+from storemount.cli.user import places, registry
 from storemount.cli.values import DURATION, duration_text
 from storemount.control.client import ask, sockets
 from storemount.errors import ExitCode, Refusal
+from storemount.kernel.mountinfo import mounts
 
 _EPILOG = """\b
 Examples:
@@ -34,9 +36,22 @@ def flush(path: str | None, timeout: float | None) -> None:
 
     Without PATH: in every mount of this user.
     """
-    left = "".join(_flushed(place, timeout) for place in ([place_of(path)] if path is not None else everywhere()))
+    asked = [place_of(path)] if path is not None else list(everywhere())
+    left = [said for place in asked if (said := _flushed(place, timeout))]
+    if path is None:
+        left += _dead({place.mountpoint for place in asked})
     if left:
-        raise Refusal(ExitCode.NOT_DRAINED, left)
+        raise Refusal(ExitCode.NOT_DRAINED, "\n".join(left))
+
+
+def _dead(served: Collection[str]) -> Iterator[str]:
+    """What is to be said of this user's mounts whose daemon is gone, and has left something."""
+    from storemount.cli.leftovers import unfinished  # With a database's library, which is needed for this only.
+
+    gone = [mount for mount in mounts() if mount.ours and mount.owner == os.getuid() and mount.mountpoint not in served]
+    for mount in gone:
+        if count := unfinished(places(), registry(), mount.source):
+            yield f"{mount.mountpoint}: its daemon is gone, and {changes(count)} may not be in the store; mount {mount.source} again"
 
 
 def everywhere() -> Iterator[Place]:

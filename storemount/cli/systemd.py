@@ -74,6 +74,7 @@ def remove(name: str, mountpoint: str | None, user: bool) -> None:
     service = _service(name, user)
     service.check_is_of(mountpoint)
     service.tell("disable", "--now", instance(name))
+    service.check_saved()
     service.keep_settings()
     service.take_units()
 
@@ -119,6 +120,20 @@ class _Service:
                 click.echo(f"wrote {file}")
         self._reload()
 
+    def check_saved(self) -> None:
+        """Raises Refusal: it has stopped with changes that the store does not have; systemctl does not say so."""
+        if not self._is_there():
+            return
+        unit = instance(self.name)
+        asked = ["systemctl", *(["--user"] if self.user else []), "show", "--property=Result,ExecMainStatus", unit]
+        told = dict(line.split("=", 1) for line in self._run(asked).splitlines() if "=" in line)
+        if told.get("ExecMainStatus") == str(int(ExitCode.NOT_DRAINED)) or told.get("Result") in _CUT_SHORT:
+            message = (
+                f"{unit} has stopped ({told.get('Result')}) before everything was in the store; start it again to save the rest, "
+                f"or give that up with: systemctl reset-failed {unit}; {self.settings} stays"
+            )
+            raise Refusal(ExitCode.NOT_DRAINED, message)
+
     def keep_settings(self) -> None:
         kept = self.settings.with_suffix(".toml.old")
         self.settings.replace(kept)
@@ -149,11 +164,16 @@ class _Service:
     def _is_there(self) -> bool:
         return _RUNS.is_dir()
 
-    def _run(self, command: list[str]) -> None:
+    def _run(self, command: list[str]) -> str:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
         if done.returncode:
             said = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
             raise Refusal(ExitCode.UNEXPECTED, f"{' '.join(command)} failed: {said}")
+        return done.stdout
+
+
+_CUT_SHORT = ("timeout", "signal", "core-dump", "watchdog", "oom-kill")
+"""systemd's words for a service that could not come to its end."""
 
 
 def _service(name: str, user: bool) -> _Service:

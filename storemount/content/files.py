@@ -11,6 +11,7 @@ Invariants:
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -34,6 +35,9 @@ MOST_MOVES = 16
 
 MOST_LAYERS = 8
 """Of one staged file, each a change after a close; then they are made one, which costs a copy of what they hold."""
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, eq=False)
@@ -101,10 +105,14 @@ class Files:
         staged = node.staged
         if staged is not None and not staged.flushed:
             below = [layer.hold() for layer in staged.chain[1:]] if len(staged.chain) > MOST_LAYERS else []
-            if below:
-                await staged.flatten()
-            self._publisher.promise(node)
-            self._publisher.let_go(below)
+            try:
+                if below:
+                    await staged.flatten()
+            except OSError as error:
+                log.warning("the layers of %s could not be made one: %s", node.name, error)  # It is whole with them, too.
+            finally:
+                self._publisher.promise(node)
+                self._publisher.let_go(below)
         if node.error is not None:
             raise node.error
 

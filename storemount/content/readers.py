@@ -217,7 +217,7 @@ class Readers:
 
     async def preserve(self, node: Node) -> None:
         """Before the object goes: keep it readable for the handles that are open. Raises what the store raises."""
-        if not node.opens or node.artifact is None:
+        if not node.opens or node.attached or node.artifact is None:
             return
         with contextlib.suppress(Changed):  # Somebody else was faster, and the handles will be told.
             if self._store.traits.local_files:
@@ -235,6 +235,7 @@ class Readers:
             copy.drop()
             raise
         copy.freeze()
+        copy.flushed = True  # It is nothing that anybody has written.
         if node.staged is None:
             node.staged = copy
         else:

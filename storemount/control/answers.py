@@ -86,6 +86,8 @@ class Answers:
             log.debug("a client went away before its answer")
         except* OSError as group:
             log.warning("a client got no answer: %s", group.exceptions[0])
+        except* Exception as group:
+            log.error("the answer to a client failed in a way nobody named", exc_info=group)
         finally:
             self._clients -= 1
             self._nobody.set()

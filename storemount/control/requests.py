@@ -287,9 +287,12 @@ def _most(question: Question) -> int | None:
 def _seconds(question: Question) -> float:
     """How long the client waits; for ever, where it does not say."""
     timeout = question.get("timeout")
-    if timeout is not None and (not isinstance(timeout, int | float) or timeout < 0):
-        raise Nonsense(f"{question['do']} takes 'timeout' in seconds, not {timeout!r}")
-    return float("inf") if timeout is None else float(timeout)
+    try:
+        if timeout is None or timeout >= 0:
+            return float("inf") if timeout is None else float(timeout)
+    except (TypeError, OverflowError, ValueError):
+        pass
+    raise Nonsense(f"{question['do']} takes 'timeout' in seconds, not {timeout!r:.20}")
 
 
 def _closed(node: Node) -> bool:

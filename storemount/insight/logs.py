@@ -49,7 +49,13 @@ def _value(value: object) -> str:
 
 
 class LogFile(WatchedFileHandler):
-    """Appends to a file of its owner's."""
+    """Appends to a file of its owner's. While that cannot be opened, events are lost, and nothing else is."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            super().emit(record)
+        except OSError:
+            self.handleError(record)
 
     def _open(self) -> TextIOWrapper:
         descriptor = os.open(self.baseFilename, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)

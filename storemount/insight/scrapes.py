@@ -61,6 +61,8 @@ class Scrapes:
                         await stream.send_all(self._reply(head))
         except* (trio.BrokenResourceError, trio.ClosedResourceError):
             log.debug("a client went away before it had the metrics")
+        except* Exception as group:
+            log.error("a scrape failed in a way nobody named", exc_info=group)
 
     def _reply(self, head: str) -> bytes:
         first, *rest = head.split("\r\n")
@@ -72,7 +74,10 @@ class Scrapes:
             return _message(HTTPStatus.METHOD_NOT_ALLOWED, b"only GET is answered\n", PLAIN)
         if target != PAGE:
             return _message(HTTPStatus.NOT_FOUND, f"the metrics are at {PAGE}\n".encode(), PLAIN)
-        text, kind = self._metrics.text(_header(rest, "accept"))
+        try:
+            text, kind = self._metrics.text(_header(rest, "accept"))
+        except (TypeError, ValueError):
+            text, kind = self._metrics.text()  # What it accepts makes no sense to the library; it may have this all the same.
         return _message(HTTPStatus.OK, text, kind, bodiless=verb == "HEAD")
 
 

@@ -110,7 +110,9 @@ class Handshake:
         os.write(self._channel, with_features(request, self._far.recv(LARGEST_REQUEST)))
         # libfuse's first read of the channel is a blocking one: have something there for it.
         threading.Thread(target=os.stat, args=(self._mountpoint,), daemon=True, name="first request").start()
-        select.select([self._channel], [], [])
+        something = select.poll()  # select(2) knows no descriptor beyond 1023, and a mount may have taken up more files than that.
+        something.register(self._channel, select.POLLIN)
+        something.poll()
 
     async def _switch(self) -> None:
         """The loop waits on the old socket: wake it through that, and let it find the kernel behind the same number.

@@ -17,6 +17,7 @@ from storemount.errors import Refusal, StoreMountError, may_pass
 from storemount.running.notify import Notifier
 from storemount.stores.base import ArtifactStore
 from storemount.stores.flavors import StoreSpec
+from storemount.stores.uri import without_password
 from storemount.writeback.recovery import Recovery
 
 FIRST_PAUSE = 1.0
@@ -34,6 +35,7 @@ class Arrival:
         self._store = store
         self._spec = spec
         self._notifier = notifier
+        self._where = without_password(spec.path)
         self._may_wait = may_wait
         self.online = False
 
@@ -44,7 +46,7 @@ class Arrival:
         except StoreMountError as error:
             if not (self._may_wait and may_pass(error)):
                 raise
-            log.warning("%s does not answer (%s); mounting all the same, and waiting for it", self._spec.path, error)
+            log.warning("%s does not answer (%s); mounting all the same, and waiting for it", self._where, error)
 
     async def confirmed(self, recovery: Recovery) -> None:
         """Where the journal cannot be read without the store (a file was on its way and renamed when the last daemon died), a mount has to
@@ -57,8 +59,8 @@ class Arrival:
             except StoreMountError as error:
                 if not (self._may_wait and may_pass(error)):
                     raise
-                log.warning("the journal needs an answer of %s before it can be mounted (%s)", self._spec.path, error)
-            self._notifier.status(f"waiting for {self._spec.path}, which the journal needs an answer of")
+                log.warning("the journal needs an answer of %s before it can be mounted (%s)", self._where, error)
+            self._notifier.status(f"waiting for {self._where}, which the journal needs an answer of")
             self._notifier.extend(EXTENSION)
             await trio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
@@ -73,10 +75,10 @@ class Arrival:
                 await self._check()
             except (StoreMountError, Refusal) as error:
                 if not may_pass(error):
-                    log.error("%s has answered: %s; mend that, and mount it again", self._spec.path, error)
+                    log.error("%s has answered: %s; mend that, and mount it again", self._where, error)
                     return
             else:
-                log.info("%s answers", self._spec.path)
+                log.info("%s answers", self._where)
 
     async def _check(self) -> None:
         await self._store.check()

@@ -8,8 +8,12 @@ Invariants: nothing is made before every check has passed. A password is never t
 
 from __future__ import annotations
 
+import fcntl
+import os
 import re
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from shlex import quote
@@ -61,21 +65,29 @@ class Launch:
         if self.spec.flavor == "local":
             mountpoint.check_outside_store(path, self.spec.path)
         _let_earlier_end(path, socket_path(self.places, path))
+        _claim(path, self._lock)
 
     def serve(self, ready: Callable[[], None]) -> ExitCode:
         """Mount, and return when unmounted and drained. Raises Refusal before `ready` is called."""
         from storemount import daemon
 
-        return daemon.run(
-            self.spec,
-            self.settings,
-            engine=self.engine,
-            places=self.places,
-            ready=ready,
-            renewal=self.renewal,
-            notifier=self.notifier,
-            reread=self.reread,
-        )
+        try:
+            return daemon.run(
+                self.spec,
+                self.settings,
+                engine=self.engine,
+                places=self.places,
+                ready=ready,
+                renewal=self.renewal,
+                notifier=self.notifier,
+                reread=self.reread,
+            )
+        finally:
+            self._lock.unlink(missing_ok=True)
+
+    @property
+    def _lock(self) -> Path:
+        return socket_path(self.places, self.settings.mountpoint).with_suffix(".lock")
 
     def in_background(self) -> None:
         """Mount, and return when the mount answers. Raises Refusal."""
@@ -101,6 +113,28 @@ def _let_earlier_end(path: str, socket: Path) -> None:
             raise Refusal(ExitCode.BUSY, message)
     finally:
         drain.close()
+
+
+def _claim(path: str, lock: Path) -> None:
+    """Be the only one who mounts there, until this process and all that come of it have ended. Two that start at the same moment would
+    both find nothing there, and the second would hide the first. Raises Refusal."""
+    private_folder(lock.parent)
+    until = time.monotonic() + PATIENCE
+    while not _locked(lock):
+        if time.monotonic() > until:
+            raise Refusal(ExitCode.BUSY, f"another storemount is mounting on {path}; see: storemount status") from None
+        time.sleep(0.05)
+
+
+def _locked(lock: Path) -> bool:
+    """Whether this process has it now; the descriptor stays open as long as the process lives."""
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    with suppress(BlockingIOError, FileNotFoundError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(descriptor), os.stat(lock)):  # Else its last holder has removed it meanwhile.
+            return True
+    os.close(descriptor)
+    return False
 
 
 def look_up(registry: Registry, store: str) -> Resolved:

@@ -1,6 +1,6 @@
 """What the daemon's process asks of its system for itself.
 
-What it is: limits and the heap, set once at the start.
+What it is: limits, the heap and the signals.
 What it is not: anything of a mount.
 """
 
@@ -9,7 +9,12 @@ from __future__ import annotations
 import ctypes
 import faulthandler
 import resource
+import signal
 import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+
+import trio
 
 from storemount.config import KIB
 
@@ -26,6 +31,18 @@ def allow_many_files() -> None:
 def say_where_it_dies() -> None:
     """A crash in native code, and SIGABRT (a watchdog's), leave every thread's stack in the log."""
     faulthandler.enable(sys.stderr)
+
+
+@contextmanager
+def heard(*numbers: signal.Signals) -> Iterator[AsyncIterator[int]]:
+    """The signals, as they come. What comes when nobody reads any more is nothing: trio would have the process die of it at the end of the
+    block, when everything is done."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)  # One that comes between two lines would be lost.
+    for number in numbers:
+        signal.signal(number, lambda *_: None)
+    with trio.open_signal_receiver(*numbers) as signals:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        yield signals
 
 
 def keep_heap_small() -> None:

@@ -37,13 +37,13 @@ from storemount.stores.azurenames import FOLDER, is_holdable, refuse_unholdable,
 from storemount.stores.azurerequests import AzureRequests
 from storemount.stores.azuresettings import AzureSettings
 from storemount.stores.base import Artifact, Child, Meta, Source
-from storemount.stores.budget import ByteBudget
+from storemount.stores.budget import Uploads
 from storemount.stores.conditions import Condition
 from storemount.stores.dialects import azure_written, length, merged, read
 from storemount.stores.flat import FlatStore, distinct
 from storemount.stores.metadata import whole_seconds
 from storemount.stores.parallel import for_each, resolve
-from storemount.stores.parts import CONCURRENT, SINGLE_PUT, UPLOAD_BYTES, in_memory, part_size, patience, ranges, read_part
+from storemount.stores.parts import CONCURRENT, SINGLE_PUT, in_memory, part_size, patience, ranges, read_part
 
 log = logging.getLogger(__name__)
 
@@ -57,13 +57,13 @@ BLOCK_NAME = 16
 class AzureStore(FlatStore):
     """One container, or a prefix of it. `deadline` in seconds bounds every request, its retries included (S14). `uploads` may be shared."""
 
-    def __init__(self, settings: AzureSettings, *, deadline: float, uploads: ByteBudget | None = None) -> None:
+    def __init__(self, settings: AzureSettings, *, deadline: float, uploads: Uploads | None = None) -> None:
         self.uri = settings.uri
         self.traits = traits("fsspec", settings.root)
         self._settings = settings
         self._deadline = deadline
         self._requests = AzureRequests(settings, deadline=deadline)
-        self._uploads = uploads or ByteBudget(UPLOAD_BYTES)
+        self._uploads = uploads or Uploads()
 
     async def check(self) -> None:
         await self._page("", self._settings.root, None, most=1)
@@ -161,7 +161,7 @@ class AzureStore(FlatStore):
         if key.endswith("/") and over is None:
             return await self._mark(key, source.meta, absent)
         try:
-            async with self._uploads.hold(in_memory(source)):
+            async with self._uploads.hold(source, in_memory(source)):
                 return await (self._put if source.size <= SINGLE_PUT else self._put_in_blocks)(key, source, condition)
         except Changed as error:
             if not absent:

@@ -18,7 +18,7 @@ from storemount.stores.azureerrors import azure_error
 from storemount.stores.azurenames import is_holdable, says_folder, traits
 from storemount.stores.azuresettings import AzureSettings
 from storemount.stores.base import Artifact, ArtifactStore, Meta
-from storemount.stores.budget import ByteBudget
+from storemount.stores.budget import Uploads
 from storemount.stores.dialects import azure_written
 from storemount.stores.native_errors import Answers
 from storemount.stores.native_service import by_etag, untouched
@@ -56,7 +56,7 @@ class AzureService:
     def metadata(self, meta: Meta) -> dict[str, str]:
         return azure_written(meta)
 
-    def other(self, *, deadline: float, uploads: ByteBudget) -> ArtifactStore:
+    def other(self, *, deadline: float, uploads: Uploads) -> ArtifactStore:
         return AzureStore(self._settings, deadline=deadline, uploads=uploads)
 
     def verbatim(self, key: str) -> bool:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 import stat
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Protocol
 
@@ -101,7 +102,8 @@ class Source:
 
     `movable` says that nobody holds the file open for writing and that the store may take the file itself (rename it into place)
     instead of copying it; the caller does not touch `path` again. `sent` hears, from any thread, up to where the bytes are under way, as
-    far as the engine knows it.
+    far as the engine knows it. `waiting` is around whatever keeps a write from its beginning, such as other uploads: its time does not run
+    meanwhile.
     """
 
     path: str
@@ -109,6 +111,7 @@ class Source:
     movable: bool = False
     meta: Meta = Meta()
     sent: Callable[[int], None] = field(default=_nobody, compare=False)
+    waiting: Callable[[], AbstractContextManager[object]] = field(default=nullcontext, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

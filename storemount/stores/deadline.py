@@ -8,7 +8,10 @@ Invariant: past the deadline the caller gets TimedOut; whether the request was a
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 
 import trio
 
@@ -22,6 +25,17 @@ SLOWEST = MIB // 2
 
 Watch = Callable[[str, str], contextlib.AbstractContextManager[object]]
 """(verb, key) -> what is around the request while it runs."""
+
+
+@contextlib.contextmanager
+def _stopped(scope: trio.CancelScope) -> Iterator[None]:
+    """The scope's time does not run."""
+    left = scope.deadline - trio.current_time()
+    scope.deadline = math.inf
+    try:
+        yield
+    finally:
+        scope.deadline = trio.current_time() + left
 
 
 class Deadlined:
@@ -39,11 +53,11 @@ class Deadlined:
         return self._store.traits
 
     @contextlib.contextmanager
-    def _limit(self, what: str, moved: int = 0) -> Iterator[None]:
+    def _limit(self, what: str, moved: int = 0) -> Iterator[trio.CancelScope]:
         seconds = self._seconds + moved / SLOWEST
         try:
-            with self._watch(*what.partition(" ")[::2]), trio.fail_after(seconds):
-                yield
+            with self._watch(*what.partition(" ")[::2]), trio.fail_after(seconds) as scope:
+                yield scope
         except trio.TooSlowError as error:
             raise TimedOut(f"{what}: no answer from {self.uri} within {seconds:.0f} s") from error
 
@@ -73,8 +87,8 @@ class Deadlined:
             return await self._store.read(artifact, start, stop)
 
     async def write(self, key: str, source: Source, *, over: Artifact | None = None, absent: bool = False) -> Artifact:
-        with self._limit(f"write {key}", source.size):
-            return await self._store.write(key, source, over=over, absent=absent)
+        with self._limit(f"write {key}", source.size) as scope:
+            return await self._store.write(key, replace(source, waiting=partial(_stopped, scope)), over=over, absent=absent)
 
     async def sweep(self, key: str) -> None:
         with self._limit(f"sweep {key}"):

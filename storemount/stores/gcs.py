@@ -22,9 +22,10 @@ from urllib.parse import quote
 
 import trio
 
+from storemount.config import MIB
 from storemount.errors import AlreadyExists, Changed, Corrupt, MissingStore, NoSpace, NotFound, StoreMountError, TimedOut, Unavailable
 from storemount.stores.base import Artifact, Child, Meta, Source
-from storemount.stores.budget import ByteBudget
+from storemount.stores.budget import Uploads
 from storemount.stores.conditions import Condition
 from storemount.stores.dialects import gcs_written, length, merged, read
 from storemount.stores.flat import FlatStore
@@ -34,12 +35,15 @@ from storemount.stores.gcsrequests import ATTEMPTS, Answer, GcsRequests
 from storemount.stores.gcssettings import GcsSettings
 from storemount.stores.metadata import whole_seconds
 from storemount.stores.parallel import for_each, resolve
-from storemount.stores.parts import CONCURRENT, SINGLE_PUT, UPLOAD_BYTES, read_part
+from storemount.stores.parts import CONCURRENT, SINGLE_PUT, read_part
 
 log = logging.getLogger(__name__)
 
 PART = SINGLE_PUT
 """Bytes of one request of a resumable session; a multiple of 256 KiB."""
+
+REWRITE = 16 * MIB
+"""A copy that goes in steps takes up to half a minute for each: as long as a slow line takes for so many bytes."""
 
 ROW = "name,generation,size,updated"
 WHOLE = f"{ROW},metadata"
@@ -51,13 +55,13 @@ class GcsStore(FlatStore):
     """One bucket, or a prefix of it. `deadline` in seconds bounds every request, its retries included (S14). `uploads` may be shared."""
 
     def __init__(
-        self, settings: GcsSettings, *, deadline: float, uploads: ByteBudget | None = None, credentials: GcsCredentials | None = None
+        self, settings: GcsSettings, *, deadline: float, uploads: Uploads | None = None, credentials: GcsCredentials | None = None
     ) -> None:
         self.uri = settings.uri
         self.traits = settings.traits("fsspec")
         self._settings = settings
         self._requests = GcsRequests(settings, credentials or GcsCredentials(settings.token, seconds=deadline * 0.3), deadline=deadline)
-        self._uploads = uploads or ByteBudget(UPLOAD_BYTES)
+        self._uploads = uploads or Uploads()
         self._objects = f"{settings.endpoint}/storage/v1/b/{settings.bucket}/o"
         self._inserts = f"{settings.endpoint}/upload/storage/v1/b/{settings.bucket}/o"
 
@@ -112,7 +116,7 @@ class GcsStore(FlatStore):
     async def write(self, key: str, source: Source, *, over: Artifact | None = None, absent: bool = False) -> Artifact:
         asked = _parameters(Condition(over, absent))
         # A small one is in memory twice: by itself, and as the body of its request.
-        async with self._uploads.hold(2 * source.size if source.size <= SINGLE_PUT else 2 * PART):
+        async with self._uploads.hold(source, 2 * source.size if source.size <= SINGLE_PUT else 2 * PART):
             try:
                 told = await (self._put if source.size <= SINGLE_PUT else self._put_in_parts)(key, source, asked)
             except Changed as error:
@@ -222,7 +226,7 @@ class GcsStore(FlatStore):
         asked = {"sourceGeneration": artifact.version}
         try:
             while True:
-                told = (await self._ask(artifact.key, "POST", target, data=b"", parameters=asked)).json(key)
+                told = (await self._ask(artifact.key, "POST", target, data=b"", moving=REWRITE, parameters=asked)).json(key)
                 if told.get("done"):
                     return replace(_artifact(key, told.get("resource", {})), meta=artifact.meta)
                 if not (token := told.get("rewriteToken")):

@@ -16,7 +16,7 @@ import opendal
 
 from storemount.errors import Corrupt, StoreMountError
 from storemount.stores.base import Artifact, ArtifactStore, Meta
-from storemount.stores.budget import ByteBudget
+from storemount.stores.budget import Uploads
 from storemount.stores.dialects import gcs_written
 from storemount.stores.gcs import GcsStore
 from storemount.stores.gcscredentials import GcsCredentials
@@ -63,7 +63,7 @@ class GcsService:
     def metadata(self, meta: Meta) -> dict[str, str]:
         return gcs_written(meta)
 
-    def other(self, *, deadline: float, uploads: ByteBudget) -> ArtifactStore:
+    def other(self, *, deadline: float, uploads: Uploads) -> ArtifactStore:
         return GcsStore(self._settings, deadline=deadline, uploads=uploads, credentials=self._credentials)
 
     def verbatim(self, key: str) -> bool:

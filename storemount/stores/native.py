@@ -31,13 +31,13 @@ from opendal.layers import RetryLayer, TimeoutLayer
 from storemount.errors import Changed, Corrupt, InvalidName, NotFound, StoreMountError, TimedOut
 from storemount.stores.base import Artifact, Child, Meta, Source
 from storemount.stores.bridge import AsyncioThread
-from storemount.stores.budget import ByteBudget
+from storemount.stores.budget import Uploads
 from storemount.stores.dialects import read
 from storemount.stores.flat import FlatStore, distinct
 from storemount.stores.native_errors import named
 from storemount.stores.native_service import Service
 from storemount.stores.parallel import for_each, resolve
-from storemount.stores.parts import CONCURRENT, SINGLE_PUT, UPLOAD_BYTES, in_memory, part_size, patience, ranges, read_part
+from storemount.stores.parts import CONCURRENT, SINGLE_PUT, in_memory, part_size, patience, ranges, read_part
 from storemount.stores.unfinished import Unfinished, Upload
 
 if TYPE_CHECKING:
@@ -50,6 +50,9 @@ log = logging.getLogger(__name__)
 PAGE = 1000
 THREADS = 64
 DELETES = 16
+
+OVERTAKEN = "overtaken"
+"""The version of what was replaced before anybody could ask for its own: no store has such a one."""
 
 LINGER = 0.1
 """Seconds that the end of a program (not of a mount, which ends otherwise) waits for the client's threads."""
@@ -69,7 +72,7 @@ class NativeStore(FlatStore):
         self._operator = _bounded(self._bare, deadline * 0.3, 2, deadline)
         self._listings = self._operator.to_async_operator()
         self._asyncio = AsyncioThread("native-listings")
-        self._uploads = ByteBudget(UPLOAD_BYTES)
+        self._uploads = Uploads()
         self._other = service.other(deadline=deadline, uploads=self._uploads)
         self._threads = trio.CapacityLimiter(THREADS)
         _linger_at_exit()
@@ -174,7 +177,7 @@ class NativeStore(FlatStore):
         try:
             if directory:
                 return await self._mark(key)
-            async with self._uploads.hold(in_memory(source)):
+            async with self._uploads.hold(source, in_memory(source)):
                 await (self._finish(partial(self._put, key, source)) if source.size <= SINGLE_PUT else self._upload(key, source))
         except NotFound as error:
             # The bucket is there (or this were MissingStore): what the server cannot find its way to is this name.
@@ -185,6 +188,9 @@ class NativeStore(FlatStore):
             raise Changed(f"{key}: the object was removed as soon as it was written") from error
         if made is None:
             raise Changed(f"{key}: a directory came in the place of the object that was written")
+        if made.size != source.size:
+            # Somebody else's already. Ours has had a version that nobody knows, and what is based on it may not overwrite theirs (S9).
+            return replace(made, version=OVERTAKEN, size=source.size, meta=source.meta)
         return made
 
     async def _mark(self, key: str) -> Artifact:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from storemount.errors import Corrupt
 from storemount.stores.base import Artifact, ArtifactStore, Meta, Traits
-from storemount.stores.budget import ByteBudget
+from storemount.stores.budget import Uploads
 from storemount.stores.metadata import whole_seconds
 from storemount.stores.native_errors import Answers
 
@@ -66,7 +66,7 @@ class Service(Protocol):
         """User metadata of a write, in the names that tools of this service use."""
         ...
 
-    def other(self, *, deadline: float, uploads: ByteBudget) -> ArtifactStore:
+    def other(self, *, deadline: float, uploads: Uploads) -> ArtifactStore:
         """The same root through another client, for what OpenDAL cannot do; it connects with its first request."""
         ...
 

@@ -20,9 +20,6 @@ SINGLE_PUT = 16 * MIB
 CONCURRENT = 4
 """Parts of one upload in flight."""
 
-UPLOAD_BYTES = 48 * MIB
-"""What all uploads of one store together may hold in memory (S15): one in parts and a few small ones."""
-
 _PART = 8 * MIB
 _MOST_PARTS = 10_000
 _LARGEST_PART = 5 * 1024**3

@@ -37,13 +37,13 @@ from storemount.errors import (
 from storemount.stores.base import EMPTY, Artifact, Child, Meta, Source
 from storemount.stores.botocore_errors import named
 from storemount.stores.bridge import AsyncioThread
-from storemount.stores.budget import ByteBudget
+from storemount.stores.budget import Uploads
 from storemount.stores.conditions import ALWAYS, Condition
 from storemount.stores.dialects import length, merged, read, s3_written
 from storemount.stores.flat import FlatStore
 from storemount.stores.metadata import whole_seconds
 from storemount.stores.parallel import for_each, resolve
-from storemount.stores.parts import CONCURRENT, SINGLE_PUT, UPLOAD_BYTES, in_memory, part_size, patience, ranges, read_part
+from storemount.stores.parts import CONCURRENT, SINGLE_PUT, in_memory, part_size, patience, ranges, read_part
 from storemount.stores.s3answers import conditions, kept_headers, rows, server_time, tag
 from storemount.stores.s3errors import NoSuchUpload
 from storemount.stores.s3settings import S3Settings, client_config
@@ -63,14 +63,14 @@ class S3Store(FlatStore):
     """One bucket, or a prefix of it. `deadline` in seconds bounds every request, its retries included (S14). `uploads` may be shared."""
 
     def __init__(
-        self, settings: S3Settings, *, deadline: float, uploads: ByteBudget | None = None, unfinished: Unfinished | None = None
+        self, settings: S3Settings, *, deadline: float, uploads: Uploads | None = None, unfinished: Unfinished | None = None
     ) -> None:
         self.uri = settings.uri
         self.traits = settings.traits("fsspec")
         self._settings = settings
         self._deadline = deadline
         self._asyncio = AsyncioThread("s3-requests")
-        self._uploads = uploads or ByteBudget(UPLOAD_BYTES)
+        self._uploads = uploads or Uploads()
         self._unfinished = unfinished or Unfinished(keeps=False)
         self._quoted_tags = True
         self._session: Any = None
@@ -129,7 +129,7 @@ class S3Store(FlatStore):
 
     async def write(self, key: str, source: Source, *, over: Artifact | None = None, absent: bool = False) -> Artifact:
         condition = Condition(over, absent)
-        async with self._uploads.hold(in_memory(source)):
+        async with self._uploads.hold(source, in_memory(source)):
             await self._confirm(key, condition)
             try:
                 return await (self._put if source.size <= SINGLE_PUT else self._put_in_parts)(key, source, condition)
@@ -212,7 +212,7 @@ class S3Store(FlatStore):
             headers = {**kept_headers(told, self._settings.s3_additional_kwargs), "Metadata": told.get("Metadata", {})}
             return await self._copy_in_parts(artifact, key, {**headers, **await self._tags(artifact)})
         try:
-            told = await self._pinned(artifact, "copy_object", Key=self._full(key), **self._origin(artifact))
+            told = await self._pinned(artifact, "copy_object", sending=artifact.size // 16, Key=self._full(key), **self._origin(artifact))
         except Invalid:
             if artifact.size or not (key.endswith("/") and artifact.key.endswith("/")):
                 raise
@@ -226,15 +226,15 @@ class S3Store(FlatStore):
             raise Changed(artifact.key)
         return Artifact(key, tag(made), artifact.size, whole_seconds(made["LastModified"]), artifact.meta)
 
-    async def _copy_in_parts(self, artifact: Artifact, key: str, headers: dict[str, Any]) -> Artifact:
+    async def _copy_in_parts(self, artifact: Artifact, key: str, headers: dict[str, Any], condition: Condition = ALWAYS) -> Artifact:
         part = part_size(artifact.size, COPY_PART)
 
         async def send(upload: str, number: int, start: int, stop: int) -> str:
             asked = {"Key": self._full(key), "UploadId": upload, "PartNumber": number, "CopySourceRange": f"bytes={start}-{stop - 1}"}
-            made = await self._pinned(artifact, "upload_part_copy", **asked, **self._origin(artifact))
+            made = await self._pinned(artifact, "upload_part_copy", sending=part // 16, **asked, **self._origin(artifact))
             return str(made["CopyPartResult"]["ETag"])
 
-        return await self._upload(key, Upload(await self._begin(key, headers)), artifact.size, part, send)
+        return await self._upload(key, Upload(await self._begin(key, headers)), artifact.size, part, send, condition)
 
     async def annotate(self, artifact: Artifact, meta: Meta) -> Artifact:
         """A copy onto itself, with other metadata and everything else as it was. On AWS the ACL of a single object is not kept by that."""
@@ -251,11 +251,11 @@ class S3Store(FlatStore):
             raise NoSpace(f"{artifact.key}: S3 takes {self.traits.meta_bytes} bytes of metadata, and this were {length(metadata)}")
         headers = {**kept_headers(told, self._settings.s3_additional_kwargs), "Metadata": metadata}
         if artifact.size > LARGEST_COPY:
-            tags = await self._tags(artifact)
-            return replace(await self._copy_in_parts(artifact, artifact.key, {**headers, **tags}), meta=held.meta)
-        asked = {"Key": self._full(artifact.key), "MetadataDirective": "REPLACE", **headers, **self._origin(artifact)}
-        made = (await self._pinned(artifact, "copy_object", **asked))["CopyObjectResult"]
-        return replace(held, version=tag(made), mtime_ns=whole_seconds(made["LastModified"]))
+            made = await self._copy_in_parts(artifact, artifact.key, {**headers, **await self._tags(artifact)}, Condition(over=artifact))
+            return replace(made, meta=held.meta)
+        asked = {"sending": artifact.size // 16, "MetadataDirective": "REPLACE", **headers, **self._origin(artifact)}
+        told = (await self._pinned(artifact, "copy_object", Key=self._full(artifact.key), **asked))["CopyObjectResult"]
+        return replace(held, version=tag(told), mtime_ns=whole_seconds(told["LastModified"]))
 
     async def _tags(self, artifact: Artifact) -> dict[str, Any]:
         """The object's tags, which a copy in parts would lose, as a header; nothing where the server or the credentials offer none."""

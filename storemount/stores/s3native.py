@@ -14,7 +14,7 @@ import opendal
 
 from storemount.errors import Invalid
 from storemount.stores.base import Artifact, ArtifactStore, Meta
-from storemount.stores.budget import ByteBudget
+from storemount.stores.budget import Uploads
 from storemount.stores.dialects import s3_written
 from storemount.stores.native_errors import Answers
 from storemount.stores.native_service import by_etag, untouched
@@ -60,7 +60,7 @@ class S3Service:
     def metadata(self, meta: Meta) -> dict[str, str]:
         return s3_written(meta)
 
-    def other(self, *, deadline: float, uploads: ByteBudget) -> ArtifactStore:
+    def other(self, *, deadline: float, uploads: Uploads) -> ArtifactStore:
         return S3Store(self._settings, deadline=deadline, uploads=uploads, unfinished=self._unfinished)
 
     def verbatim(self, key: str) -> bool:

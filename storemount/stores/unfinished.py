@@ -75,7 +75,9 @@ async def found_in(call: Call, key: str, full: str, source: Source, part: int) -
         told = await call(key, "list_parts", **asked)
         listed |= {int(each["PartNumber"]): each for each in told.get("Parts", ())}
         if not told.get("IsTruncated"):
-            return Upload(begun[0], await trio.to_thread.run_sync(_parts_of, source, part, listed))
+            ours = await trio.to_thread.run_sync(_parts_of, source, part, listed)
+            # One of which nothing is known to be ours may be anybody's, with other metadata.
+            return Upload(begun[0], ours) if ours else None
         asked["PartNumberMarker"] = told["NextPartNumberMarker"]
 
 

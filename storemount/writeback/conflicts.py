@@ -63,8 +63,11 @@ class Conflicts:
             return found
         elif await self._holds_older(found, change, staged):
             node.artifact = found
-        else:
+        elif node.attached:
             self._step_aside(change)
+        else:
+            # It has no name any more, so nobody wants it beside theirs.
+            raise Changed(change.key)
         self._journal.update(change)
         return None
 
@@ -90,10 +93,10 @@ class Conflicts:
         for start in range(0, found.size, STEP):
             stop = min(start + STEP, found.size)
             try:
-                theirs = await self._store.read(found, start, stop)
+                theirs, ours = await self._store.read(found, start, stop), await staged.read(start, stop - start)
             except Changed:
-                return False
-            if memoryview(theirs) != memoryview(await staged.read(start, stop - start)):
+                return False  # Of an older state not even the base may be there any more.
+            if memoryview(theirs) != memoryview(ours):
                 return False
         return True
 
@@ -102,13 +105,13 @@ class Conflicts:
         node, parent = change.node, change.node.parent
         change.exclusive = True
         node.artifact, node.covers = None, False
-        if parent is None or parent.folder is None:
-            # It has been unlinked here meanwhile, and the removal comes after this row.
-            return
+        assert parent is not None and parent.folder is not None
         path, name = node.path, beside(node.name, time.time())
         self._tree.relink(node, parent, name)
         parent.folder.listed_until = -1.0
-        self._journal.rekey(change, node.key)
+        for put in self._journal.puts_of(node):
+            # A newer state goes where the one does that it is based on, and after it: by itself it would go over theirs.
+            self._journal.rekey(put, node.key)
         self.seen.append(Conflict(path, node.path, time.time()))
         log.warning("conflict: %r was changed in the store while it was edited here; ours is kept as %r", path, node.path)
 

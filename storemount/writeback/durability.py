@@ -56,14 +56,20 @@ class Durability:
         self._folder = folder
         self._sync_store = sync_store
         self._turn = trio.Lock()
+        self._store_turn = trio.Lock()
 
     async def run(self) -> None:
-        """Sync a group again and again, until cancelled."""
+        """Sync a group again and again, until cancelled; and the store by itself, which may be away."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._again_and_again, self.local)
+            nursery.start_soon(self._again_and_again, self._store)
+
+    async def _again_and_again(self, sync: Callable[[], Awaitable[None]]) -> None:
         while True:
             await trio.sleep(PERIOD)
             began = trio.current_time()
             try:
-                await self.now()
+                await sync()
                 if trio.current_time() - began > SLOW:
                     log.info("the disk took %.1f s to make safe what was closed meanwhile", trio.current_time() - began)
             except (OSError, StoreMountError) as error:
@@ -77,9 +83,16 @@ class Durability:
             await self.now()
 
     async def now(self) -> None:
+        """All that was promised, and all that has arrived, before this call survives a power cut when it returns. Raises OSError, and what
+        the store raises; what is on this disk is safe in either case."""
+        try:
+            await self._store()
+        finally:
+            await self.local()
+
+    async def local(self) -> None:
         """All that was promised before this call survives a power cut when it returns. Raises OSError."""
         async with self._turn:
-            await self._store()
             self._journal.commit()
             rows = [change for change in self._journal if change.kind is Kind.PUT and not change.synced]
             if not rows and not self._ledger.unsynced:
@@ -97,9 +110,10 @@ class Durability:
 
     async def _store(self) -> None:
         """What puts have left in the store is made safe, before their rows are forgotten."""
-        if done := self._record.done:
-            await self._sync_store()
-            self._journal.release(self._record.forget(done))
+        async with self._store_turn:
+            if done := self._record.done:
+                await self._sync_store()
+                self._journal.release(self._record.forget(done))
 
     async def rewritten(self, change: Change) -> None:
         """More bytes of a frozen file are there than its row says: have it say so, once they survive a power cut. Raises OSError."""
@@ -113,9 +127,10 @@ class Durability:
 
     def _mark(self, rows: Sequence[Change]) -> None:
         self._journal.commit()  # A row that got another number meanwhile is there under it.
+        self._ledger.mark_synced([change.id for change in rows])
+        # Only now: what there was before it is not needed any more.
         for change in rows:
             self._journal.secured(change)
-        self._ledger.mark_synced([change.id for change in rows])
 
 
 def _sync(files: Sequence[StagedFile], folder: Path) -> None:

@@ -348,9 +348,9 @@ class Journal:
 
     def rekey(self, change: Change, key: str) -> None:
         """A row that is not running gets another key, and comes after everything that is there now."""
+        self._book.erase(change)
         self._order.leave(change)
         del self._rows[change.id]
-        self._book.erase(change)
         change.id, change.key = next(self._ids), key
         self._rows[change.id] = change
         self._order.enter(change)

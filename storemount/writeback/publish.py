@@ -134,7 +134,7 @@ class Publisher:
         """What is written of this file, or of the closed files at and below this directory, is promised."""
         for each in self._tree.below(node):
             staged = each.staged
-            if staged is not None and not staged.frozen and (each is node or staged.flushed or not each.writers):
+            if staged is not None and not (staged.frozen and staged.flushed) and (each is node or staged.flushed or not each.writers):
                 self.promise(each)
 
     def seal_below(self, path: str, *, all_closed: bool = False) -> None:
@@ -153,7 +153,7 @@ class Publisher:
 
     def seal(self, node: Node) -> None:
         """Queue this file as it is now, open or not (fsync): what is written from here on goes to a new layer."""
-        if node.staged is None or node.staged.frozen:
+        if node.staged is None or (node.staged.frozen and node.staged.flushed):
             return
         change = self.promise(node, 0.0)
         if change is not None:
@@ -260,7 +260,8 @@ class Publisher:
             node.staged = None
             staged.drop()
         elif node.staged is staged:
-            staged.thaw()  # Somebody has written more after the close that this was about.
+            staged.thaw()  # Somebody has written more after the close that this was about: a change of what the store has now (S9).
+            staged.edits = True
         for row in self._journal.of(node):
             if row.id > change.id:
                 row.artifact = artifact if row.kind is Kind.MOVE else row.artifact

@@ -246,13 +246,16 @@ class StagedFile:
             self.drop()
 
     async def flatten(self) -> None:
-        """Bring what the layers below hold themselves, and stand on what they stand on. Nothing is asked of the store."""
+        """Bring what the layers below hold themselves, and stand on what they stand on, as far as there is room. Nothing is asked of the
+        store."""
         self.hold()
         try:
             while isinstance(below := self._base, StagedFile):
                 stop = min(self.size, self._base_size)
                 for start, end in below._own(stop):
                     for first in range(start, end, FILL_STEP):
+                        if not self._room.bears(min(FILL_STEP, end - first)):
+                            return
                         await self._bring(first, min(first + FILL_STEP, end))
                 if self._base is below:
                     self._base = below._base_again()

@@ -195,15 +195,22 @@ class Worker:
             log.error("%s of %r was refused (%s: %s); it is kept, see: storemount status", *_named(change), type(error).__name__, error)
             self.refusals += 1
             self._journal.refuse(change, error)
-            self._on_failure(change)
+            self._tell(change)
         else:
             delay = min(LONGEST_DELAY, FIRST_DELAY * 2 ** min(change.tries, 10)) * random.uniform(0.5, 1.0)
             what = ("upload", change.key) if change.kind is Kind.PUT else _named(change)
             log.warning("%s of %r failed (%s: %s); it is kept, next try in %.1f s", *what, type(error).__name__, error, delay)
             self.retries += 1
             self._journal.postpone(change, error, delay)
-            self._on_failure(change)
+            self._tell(change)
         self._commit()
+
+    def _tell(self, change: Change) -> None:
+        """What was refused, and cannot be set aside, is safe where it is."""
+        try:
+            self._on_failure(change)
+        except OSError as error:
+            log.error("%s of %r stays where it was staged: %s", *_named(change), error)
 
 
 def _named(change: Change) -> tuple[str, str]:

@@ -171,3 +171,42 @@ async def test_S11_a_new_directory_that_took_the_place_of_one_in_the_store_is_re
         await m.rename("d", "f")
         await _settled(m)
         assert list(await objects(either)) == ["f/"]
+
+
+async def test_S9_a_second_edit_that_waits_for_a_conflict_does_not_go_over_theirs(
+    clock: MockClock, either: FaultyStore, staging: Path
+) -> None:
+    await put_object(either, "f", b"base", staging)
+    async with bare_mount(either, staging, ttl=1) as m:
+        gate = either.hold("write", key="f")
+        await _edit(m, "f", b"OURS")
+        await gate.wait_reached()
+        await _edit(m, "f", b"ALSO")
+        await put_object(faultless(either), "f", b"theirs", staging)
+        gate.open()
+        await _settled(m)
+        found = await objects(either)
+        assert (len(found), found["f"], _ours(found, "f")) == (2, b"theirs", b"ALSO")
+        assert len(m.mount.conflicts.seen) == 1
+
+
+@pytest.mark.parametrize("saved", [False, True])
+async def test_S9_a_conflict_over_a_file_that_has_lost_its_name_ends(
+    clock: MockClock, either: FaultyStore, staging: Path, saved: bool
+) -> None:
+    """It was removed, or replaced through a temporary file, while its upload was on its way."""
+    await put_object(either, "f", b"base", staging)
+    async with bare_mount(either, staging, ttl=1) as m:
+        gate = either.hold("write", key="f")
+        await _edit(m, "f", b"OURS")
+        await gate.wait_reached()
+        if saved:
+            await m.put("f.tmp", b"newest")
+            await m.rename("f.tmp", "f")
+        else:
+            await m.unlink("f")
+        await put_object(faultless(either), "f", b"theirs", staging)
+        gate.open()
+        await _settled(m)
+        assert await objects(either) == ({"f": b"newest"} if saved else {})
+        assert m.mount.conflicts.seen == []

@@ -12,7 +12,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from storemount.errors import Denied, TimedOut, Unavailable
 from storemount.writeback.change import Applied, State
-from tests.support.bare import bare_mount, fails, objects, put_object
+from tests.support.bare import bare_mount, fails, faultless, objects, put_object
 from tests.support.faulty import FaultyStore
 
 
@@ -329,3 +329,36 @@ async def test_S7_fsync_of_a_directory_ends_while_others_keep_writing_there(cloc
             ended.set()
             assert trio.current_time() < give_up
             assert "d/before" in await objects(store)
+
+
+async def test_S7_an_fsync_is_about_what_was_written_while_the_file_went_up(clock: MockClock, either: FaultyStore, staging: Path) -> None:
+    """The file was closed, opened again and written to; somebody had all that was closed go up, and then its writer asks."""
+    async with bare_mount(either, staging) as m:
+        await m.put("f", b"closed")
+        fh = await m.open("f", os.O_RDWR)
+        await m.write(fh, 6, b", and more")
+        gate = either.hold("write", key="f")
+        m.mount.publisher.seal_below("")
+        await gate.wait_reached()
+        gate.open()
+        await m.fsync(fh)
+        assert await objects(either) == {"f": b"closed, and more"}
+        await m.close(fh)
+
+
+async def test_S9_what_was_written_while_a_new_file_went_up_is_a_change_of_that(
+    clock: MockClock, either: FaultyStore, staging: Path
+) -> None:
+    async with bare_mount(either, staging, ttl=1) as m:
+        await m.put("f", b"closed")
+        fh = await m.open("f", os.O_RDWR)
+        await m.write(fh, 6, b", and more")
+        m.mount.publisher.seal_below("")
+        await trio.sleep(5)
+        assert await objects(either) == {"f": b"closed"}
+        await put_object(faultless(either), "f", b"theirs", staging)
+        await m.close(fh)
+        await trio.sleep(60)
+        found = await objects(either)
+        assert found.pop("f") == b"theirs"
+        assert list(found.values()) == [b"closed, and more"]

@@ -64,7 +64,12 @@ def drawn(monkeypatch: pytest.MonkeyPatch, answers: Iterator[dict[str, Any]], la
         monkeypatch.setattr("sys.stderr", stderr)
         monkeypatch.setenv("COLUMNS", "70")
         assert last_answer(answers, label)["done"]
-        said = screen.read(1 << 16).decode()
+        stderr.write("the end")
+        stderr.flush()
+        said = ""
+        while not said.endswith("the end"):
+            said += screen.read(1 << 16).decode()
+        said = said.removesuffix("the end")
     return [shown for text in re.split(r"[\r\n]", said) if (shown := re.sub(r"\x1b\[[^a-z]*[a-z]", "", text).rstrip())]
 
 

@@ -12,6 +12,7 @@ from trio.testing import MockClock
 
 from storemount.errors import AlreadyExists, Changed, TimedOut
 from storemount.stores.base import EMPTY, Artifact, Meta, Source
+from storemount.stores.budget import ByteBudget
 from storemount.stores.deadline import SLOWEST, Deadlined
 from tests.support.bare import put_object
 from tests.support.faulty import FaultyStore, PromptMemoryStore
@@ -49,6 +50,28 @@ async def test_S14_a_silent_store_is_timed_out_by_every_verb(clock: MockClock, v
     with pytest.raises(TimedOut, match="memory:"):
         await CALLS[verb](Deadlined(faulty, 20))
     assert 20 <= trio.current_time() - started < 22
+
+
+async def test_S14_the_time_that_a_write_waits_for_others_is_not_its_own(clock: MockClock) -> None:
+    budget = ByteBudget(10)
+
+    class Busy(PromptMemoryStore):
+        async def write(self, key: str, source: Source, *, over: Artifact | None = None, absent: bool = False) -> Artifact:
+            await trio.sleep(5)
+            async with budget.hold(10, source.waiting):
+                await trio.sleep(10 if key == "late" else 20)
+                return await super().write(key, source, over=over, absent=absent)
+
+    async with trio.open_nursery() as nursery, budget.hold(10):
+        nursery.start_soon(Deadlined(Busy(), 20).write, "late", EMPTY)
+        nursery.start_soon(_times_out, Deadlined(Busy(), 20))
+        await trio.sleep(1000)
+    assert 1010 <= trio.current_time() < 1050
+
+
+async def _times_out(store: Deadlined) -> None:
+    with pytest.raises(TimedOut):
+        await store.write("too late", EMPTY)
 
 
 async def test_S14_a_transfer_has_a_second_more_for_so_many_bytes(clock: MockClock) -> None:

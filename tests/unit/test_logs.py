@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -208,6 +209,21 @@ def test_a_log_that_is_moved_away_is_made_anew(tmp_path: Path) -> None:
     assert (tmp_path / "log.1").read_text().endswith("one\n")
     assert (tmp_path / "log").read_text().endswith("two\n") and "one" not in (tmp_path / "log").read_text()
     assert (tmp_path / "log").stat().st_mode & 0o777 == 0o600
+
+
+def test_S16_a_log_whose_folder_has_gone_ends_nobody(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "logs").mkdir()
+    target = LogFile(str(tmp_path / "logs/log"))
+    target.setFormatter(OneLine())
+    target.handle(event("one"))
+    shutil.rmtree(tmp_path / "logs")
+    for _ in range(2):
+        target.handle(event("two"))
+    assert "FileNotFoundError" in capsys.readouterr().err
+    (tmp_path / "logs").mkdir()
+    target.handle(event("three"))
+    target.close()
+    assert (tmp_path / "logs/log").read_text().endswith("three\n")
 
 
 def test_a_log_that_cannot_be_opened(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from storemount.config import GIB, MIB
 from storemount.errors import Corrupt, TooLarge
 from storemount.stores.base import Source
-from storemount.stores.budget import ByteBudget
-from storemount.stores.parts import SINGLE_PUT, UPLOAD_BYTES, in_memory, part_size, patience, ranges, read_part
+from storemount.stores.budget import PARTS_BYTES, ByteBudget, Uploads
+from storemount.stores.parts import SINGLE_PUT, in_memory, part_size, patience, ranges, read_part
 
 LARGEST = 10_000 * 5 * GIB
 
@@ -39,7 +39,7 @@ def test_ranges_cover_the_source_once(size: int, part: int) -> None:
 
 
 def test_a_large_upload_leaves_room_for_small_ones() -> None:
-    assert in_memory(Source("/dev/null", GIB)) + 8 * MIB <= UPLOAD_BYTES
+    assert in_memory(Source("/dev/null", GIB)) <= PARTS_BYTES
     assert in_memory(Source("/dev/null", SINGLE_PUT)) == SINGLE_PUT
 
 
@@ -60,6 +60,23 @@ async def test_the_budget_of_uploads_is_kept_and_given_in_turn() -> None:
             nursery.start_soon(upload, count)
             await trio.testing.wait_all_tasks_blocked()
     assert order == [60, 1000, 30, 31]
+
+
+async def test_S14_a_small_upload_waits_for_no_large_one() -> None:
+    uploads = Uploads()
+    large, small = Source("/dev/null", GIB), Source("/dev/null", MIB)
+    async with uploads.hold(large, in_memory(large)), trio.open_nursery() as nursery:
+
+        async def another() -> None:
+            async with uploads.hold(large, in_memory(large)):
+                raise AssertionError("two at once")
+
+        nursery.start_soon(another)
+        await trio.testing.wait_all_tasks_blocked()
+        with trio.fail_after(5):
+            async with uploads.hold(small, in_memory(small)):
+                pass
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_cancelled_upload_gives_its_bytes_back() -> None:

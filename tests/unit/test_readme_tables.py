@@ -51,6 +51,8 @@ PLAIN = {
     "%s: %r": "what asyncio complains of, in its own words (bridge)",
     "%s": "an error that says all, and has a row under its own words (worker)",
     "a client got no answer: %s": "as it says; the client has said so, too",
+    "the layers of %s could not be made one: %s": "nothing is wrong with the file, which takes more room; the error is the disk's",
+    "%s of %r stays where it was staged: %s": "as it says; the refusal before it has a row",
     "what is left may not survive a power cut: %s": "as it says; the error is the disk's",
 }
 """Warnings that need no row, and why."""

@@ -75,6 +75,16 @@ async def test_a_head_has_the_length_and_no_body(tmp_path: Path) -> None:
     assert int(response.headers["Content-Length"]) > 1000
 
 
+@pytest.mark.parametrize(
+    "accept", ['application/openmetrics-text; version="1.0.0"', "text/plain; version=x", "application/openmetrics-text; version=abc"]
+)
+async def test_S16_what_a_client_accepts_ends_no_mount(tmp_path: Path, accept: str) -> None:
+    async with served(tmp_path) as port:
+        for _ in range(2):
+            response, body = await trio.to_thread.run_sync(asked, port, "GET", "/metrics", accept)
+            assert response.status == HTTPStatus.OK and b"storemount_info" in body
+
+
 async def test_openmetrics_by_the_accept_header(tmp_path: Path) -> None:
     async with served(tmp_path) as port:
         response, body = await trio.to_thread.run_sync(asked, port, "GET", "/metrics", "application/openmetrics-text;version=1.0.0")
