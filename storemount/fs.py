@@ -21,7 +21,7 @@ from pyfuse3 import EntryAttributes, FileInfo, ReaddirToken, RequestContext, Set
 
 from storemount.config import MountSettings
 from storemount.content.files import Files, OpenFile
-from storemount.errors import BadHandle, Changed, Forbidden, Invalid, NameTooLong, NotADirectory, NotFound
+from storemount.errors import BadHandle, Changed, Forbidden, Invalid, NameTooLong, NotADirectory, NotFound, StoreMountError
 from storemount.insight.measures import Usage
 from storemount.insight.slow import SlowLog
 from storemount.kernel.replies import Replies
@@ -245,12 +245,22 @@ class FileSystem(pyfuse3.Operations):
         if start_id == 0:
             entries.rewind()
         position = start_id
-        while (node := await entries.at(position)) is not None:
+        while (name := await self._next(entries, position, position > start_id)) is not None:
             position += 1
-            if node.parent is entries.parent:
+            if (node := entries.node(name)) is not None:
                 if not pyfuse3.readdir_reply(token, os.fsencode(node.name), self._replies.attributes(node), position):
                     return
                 node.lookups += 1
+
+    async def _next(self, entries: Entries, position: int, replied: bool) -> str | None:
+        """The name at this position. When that fails after others were given, those count: the kernel never hears of the nodes in an answer
+        that is an error, and would never forget them. It asks again, and hears of the failure then."""
+        try:
+            return await entries.at(position)
+        except StoreMountError:
+            if replied:
+                return None
+            raise
 
     @kernel_op
     async def releasedir(self, fh: int) -> None:
@@ -277,14 +287,29 @@ class FileSystem(pyfuse3.Operations):
         held = None if flags & os.O_EXCL else await self._catalog.find(parent, text)
         if held is not None and held.folder is None:
             # It appeared in the store after the kernel had looked.
-            return await self._open_existing(held, flags), self._replies.given(held)
+            return await self._given(await self._open_existing(held, flags)), self._replies.given(held)
         claim = bool(flags & os.O_EXCL) and self._settings.exclusive_create == "store"
         node = await self._namespace.create(parent, text, claim=claim)
-        return self._opened(node, flags), self._owned(node, mode, ctx)
+        return await self._given(self._opened(node, flags)), self._owned(node, mode, ctx)
 
-    @changing
+    @kernel_op
     async def open(self, inode: int, flags: int, ctx: RequestContext) -> FileInfo:
-        return await self._open_existing(self._node(inode), flags)
+        info = await self._open_existing(self._node(inode), flags)
+        return await self._given(info) if flags & os.O_TRUNC else info
+
+    async def _given(self, info: FileInfo) -> FileInfo:
+        """A handle is given once what opening it has changed is promised. The kernel never releases one that it was not given."""
+        try:
+            await self.keep_promises()
+        except BaseException:
+            self._close(info.fh)
+            raise
+        return info
+
+    def _close(self, fh: int) -> None:
+        file = self._open.pop(fh)
+        self._usage.open_files -= 1
+        self._files.release(file)
 
     async def _open_existing(self, node: Node, flags: int) -> FileInfo:
         try:
@@ -326,9 +351,7 @@ class FileSystem(pyfuse3.Operations):
 
     @changing
     async def release(self, fh: int) -> None:
-        file = self._open.pop(fh)
-        self._usage.open_files -= 1
-        self._files.release(file)
+        self._close(fh)
 
     async def _saved(self, node: Node) -> None:
         """What fsync promises: the store has it, or with `--fsync local` the disk."""

@@ -48,6 +48,9 @@ COUNT = 60.0
 COUNT_SHARE = 10
 """What other mounts do is seen by counting all files: after so many seconds, or when a tenth of `size` was written here."""
 
+ROOM_SHARE = 10
+"""A tenth of the limit is made free when a block had no room."""
+
 RESPITE = 60.0
 """Seconds without a write after one has failed."""
 
@@ -79,7 +82,7 @@ class DiskCache:
         self._writers = trio.CapacityLimiter(1)
         self._bringing = trio.CapacityLimiter(BRINGING)
         self._used: set[Span] = set()
-        self._trouble = False
+        self._trouble = self._crowded = False
         self._rest_until = -RESPITE
         self._looking = trio.Lock()
         self._counted_at = -COUNT
@@ -177,6 +180,7 @@ class DiskCache:
         length = len(data)
         if length != span.stop - span.start or self._writing + length > MOST_WRITING or trio.current_time() < self._rest_until:
             return
+        self._crowded |= not pinned and self.held + self._writing + length > self._limit()
         if pinned or self.held + self._writing + length <= self._limit():
             self._writing += length
             self._nursery.start_soon(partial(self._write, span, data, pinned=pinned), name=f"keep {span.artifact.key} {span.start}")
@@ -226,7 +230,9 @@ class DiskCache:
                 self._fails(UNWRITTEN, error)
             if self._count_is_old():
                 await self._count()
-            await self.give_way()
+            # Room for what comes next: what was not used for longest goes before it.
+            crowded, self._crowded = self._crowded, False
+            await self.give_way(min(MOST_WRITING, self._limit() // ROOM_SHARE) if crowded else 0)
             await trio.sleep(LOOK)
 
     async def _note_uses(self) -> None:

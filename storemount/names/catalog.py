@@ -67,7 +67,9 @@ class _Place:
 
 
 class Entries:
-    """An open directory: its nodes by position, each as soon as it is known; last those that the store does not have yet."""
+    """An open directory: its names by position, each as soon as it is known; last those that the store does not have yet.
+
+    Names, as another node may have the same one when its turn comes: a file that was saved anew was there all the time (S11)."""
 
     def __init__(self, catalog: Catalog, parent: Node) -> None:
         self.parent = parent
@@ -76,17 +78,21 @@ class Entries:
 
     def rewind(self) -> None:
         """Look again (rewinddir). Nothing is asked before the first `at`."""
-        self._nodes: list[Node] = []
+        self._names: list[str] = []
         self._given: set[str] = set()
         self._taken = 0
         self._listing: Listing | None = None
         self._begun = self._ended = False
 
-    async def at(self, position: int) -> Node | None:
-        """The node at this position; None past the end. Raises what the store raises."""
-        while position >= len(self._nodes) and not self._ended:
+    async def at(self, position: int) -> str | None:
+        """The name at this position; None past the end. Raises what the store raises."""
+        while position >= len(self._names) and not self._ended:
             await self._more()
-        return self._nodes[position] if position < len(self._nodes) else None
+        return self._names[position] if position < len(self._names) else None
+
+    def node(self, name: str) -> Node | None:
+        """What has this name now; None when nothing has."""
+        return _folder(self.parent).children.get(name)
 
     async def _more(self) -> None:
         if not self._begun:
@@ -107,7 +113,7 @@ class Entries:
         for node in nodes:
             if node.name not in self._given:  # A file, then on a later page the directory that hides it (S2).
                 self._given.add(node.name)
-                self._nodes.append(node)
+                self._names.append(node.name)
 
 
 class Catalog:

@@ -183,7 +183,8 @@ class Namespace:
         parent = node.parent
         if parent is None or parent.folder is None or parent.folder.marked:
             return
-        stays = any(child is not node and self._is_in_store(child) for child in parent.folder.children.values())
+        others = [child for child in parent.folder.children.values() if child is not node]
+        stays = any(self._is_in_store(child) and not (child.folder is not None and child.folder.unborn) for child in others)
         if not stays or trio.current_time() >= parent.folder.listed_until:
             self._journal.add(Kind.MKDIR, parent, parent.path)
             parent.folder.marked = True

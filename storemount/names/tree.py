@@ -335,7 +335,9 @@ class Tree:
         for child in folder.shadowed:
             if child.name not in seen and self.adopt(parent, child, began=began, fresh_until=listed_until) is not None:
                 seen.add(child.name)
-        for name in [name for name in folder.children if name not in seen]:
+        # What was asked for by itself after this listing had begun is known better than it knows.
+        gone = [name for name, child in folder.children.items() if name not in seen and child.fresh_until <= listed_until]
+        for name in gone:
             self.adopt_absence(parent, name, began=began, until=listed_until)
         folder.absent.clear()
         oldest = min(self._asked, default=began)

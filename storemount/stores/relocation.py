@@ -114,6 +114,25 @@ class Relocation:
                 pairs[old] = made
         return pairs
 
+    async def replaced(self, prefix: str, pairs: Pairs) -> set[str]:
+        """The keys below `prefix` that have another version by now than the one that was copied: somebody else's, which stays."""
+        copied = {old.key: old for old in pairs}
+        now = await self._there(prefix)
+        return {key for key, artifact in now.items() if key in copied and artifact != copied[key]}
+
+    async def newer(self, prefix: str, to: str) -> set[str]:
+        """The keys below `prefix` that are newer than their copies below `to`."""
+        copies = await self._there(to)
+        old = await self._there(prefix)
+        return {key for key, artifact in old.items() if (copy := copies.get(to + key[len(prefix) :])) and artifact.mtime_ns > copy.mtime_ns}
+
+    async def is_newer(self, key: str, copy: Artifact) -> bool:
+        """Whether what has this key is newer than what was made of it."""
+        if self._store.traits.rename:
+            return False
+        found = await self._found(key)
+        return found is not None and found.mtime_ns > copy.mtime_ns
+
     async def _there(self, prefix: str) -> dict[str, Artifact]:
         """What an earlier attempt has copied already."""
         found = {}
@@ -126,7 +145,11 @@ class Relocation:
         """The old keys that have a copy, when an earlier daemon made those: what has none was put there by somebody else, and stays."""
         copies = await self._there(to)
         old = await self._there(prefix)
-        done = [key for key, artifact in old.items() if (copy := copies.get(to + key[len(prefix) :])) and copy.size == artifact.size]
+        done = [
+            key
+            for key, artifact in old.items()
+            if (copy := copies.get(to + key[len(prefix) :])) and copy.size == artifact.size and copy.mtime_ns >= artifact.mtime_ns
+        ]
         return [*(key for key in done if key != prefix), prefix]
 
     async def _copy(self, old: Artifact, to: str) -> Artifact:

@@ -58,6 +58,7 @@ class Snapshot:
         self._database.executescript(_TABLES)
         self.folders = {os.fsdecode(folder) for (folder,) in self._database.execute("SELECT DISTINCT folder FROM rows")}
         self.complete = {os.fsdecode(folder) for (folder,) in self._database.execute("SELECT folder FROM complete")}
+        self.folders |= self.complete  # An empty one has no rows.
 
     def keep_listing(self, folder: str, children: Sequence[Child]) -> None:
         """This is all that the directory has."""

@@ -13,15 +13,19 @@ from dataclasses import replace
 import trio
 
 from storemount.content.readers import Readers
-from storemount.errors import Changed, NotEmpty, NotFound
+from storemount.errors import Changed, NotEmpty, NotFound, Unreachable
 from storemount.names.descriptions import Descriptions
 from storemount.names.nodes import Node
 from storemount.names.tree import Tree
 from storemount.stores.base import EMPTY, Artifact, ArtifactStore, said
 from storemount.stores.moves import Whereabouts
+from storemount.stores.parallel import for_each
 from storemount.stores.relocation import Relocation
 from storemount.writeback.change import Applied, Change, Kind
 from storemount.writeback.journal import Journal
+
+LOOKS = 16
+"""Questions at once, of removals that may have been done already, whether it is still the same that is there."""
 
 
 class Application:
@@ -109,12 +113,18 @@ class Application:
 
     async def remove(self, changes: Sequence[Change]) -> None:
         """Deletes and rmdirs, in one request where the store can."""
-        keys = []
         for change in changes:
             for displaced in change.displaced:
                 await self._readers.preserve(displaced)
-            if not change.doubtful or await self._is_still_there(change):
-                keys.append(change.key + "/" if change.kind is Kind.RMDIR else change.key)
+        overtaken: set[Change] = set()
+
+        async def look(change: Change) -> None:
+            if not await self._is_still_there(change):
+                overtaken.add(change)
+
+        await for_each([change for change in changes if _may_be_done(change)], LOOKS, look)
+        rest = [change for change in changes if change not in overtaken]
+        keys = [change.key + "/" if change.kind is Kind.RMDIR else change.key for change in rest]
         if keys:
             await self._delete(keys)
         for change in changes:
@@ -167,7 +177,8 @@ class Application:
             return
         if old.key != to:  # Else an earlier attempt came so far.
             await self._have_file_at(change, old, to)
-        await self._relocation.clear([change.key])
+        if not (_may_be_done(change) and node.artifact is not None and await self._relocation.is_newer(change.key, node.artifact)):
+            await self._relocation.clear([change.key])
 
     async def _have_file_at(self, change: Change, old: Artifact, to: str) -> None:
         node = change.node
@@ -194,10 +205,17 @@ class Application:
         if not change.moved:
             known = self._artifacts(old)
             pairs = await self._relocation.copies(old, new, known, doubtful=doubtful, uncleared=lambda: self._journal.unmoved(change))
+            theirs = await self._relocation.replaced(old, pairs)
             self._moved(change, pairs)
-            change.clearing = [*(each.key for each in pairs), old]
+            change.clearing = [*(each.key for each in pairs if each.key not in theirs), *([] if theirs else [old])]
             self._journal.commit()
-        await self._relocation.clear(change.clearing or await self._relocation.twins(old, new))
+            await self._relocation.clear(change.clearing)
+        elif change.clearing:
+            # Of those that are gone already, somebody else may have made some anew.
+            theirs = await self._relocation.newer(old, new) if _may_be_done(change) else set()
+            await self._relocation.clear([key for key in change.clearing if key not in theirs])
+        else:
+            await self._relocation.clear(await self._relocation.twins(old, new))
 
     def _renamed(self, key: str, to: str) -> dict[Artifact, Artifact]:
         """After an atomic rename every version is the same, under the other key."""
@@ -224,6 +242,12 @@ class Application:
                 node.fresh_until = max(node.fresh_until, until)
         # Whatever their own keys are by now: what they speak of may have been here.
         self._journal.follow(self._journal, pairs)
+
+
+def _may_be_done(change: Change) -> bool:
+    """Whether the store may have done it already, so that what is there now may be somebody else's: a daemon has died over it, or an
+    attempt has failed after it was sent."""
+    return change.doubtful or (change.tries > 0 and not isinstance(change.error, Unreachable))
 
 
 def _known(made: Artifact, old: Artifact) -> Artifact:

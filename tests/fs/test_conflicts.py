@@ -210,3 +210,42 @@ async def test_S9_a_conflict_over_a_file_that_has_lost_its_name_ends(
         await _settled(m)
         assert await objects(either) == ({"f": b"newest"} if saved else {})
         assert m.mount.conflicts.seen == []
+
+
+async def test_S9_what_others_put_under_an_old_name_while_its_directory_moved_stays(
+    clock: MockClock, store: FaultyStore, staging: Path
+) -> None:
+    for name in ("a", "b"):
+        await put_object(store, f"d/{name}", b"base", staging)
+    async with bare_mount(store, staging, ttl=1) as m:
+        await m.names("d")
+        gate = store.hold("copy", key="e/a")
+        await m.rename("d", "e")
+        await gate.wait_reached()
+        await trio.testing.wait_all_tasks_blocked()
+        await put_object(faultless(store), "d/b", b"theirs", staging)
+        gate.open()
+        await _settled(m)
+        found = {key: data for key, data in (await objects(store)).items() if not key.endswith("/")}
+        assert found == {"d/b": b"theirs", "e/a": b"base", "e/b": b"base"}
+        await trio.sleep(2)
+        assert await m.get("d/b") == b"theirs"
+
+
+@pytest.mark.parametrize("kind", ["delete", "move", "directory"])
+async def test_S9_a_removal_whose_answer_was_lost_does_not_take_what_others_have_put_there_since(
+    clock: MockClock, store: FaultyStore, staging: Path, kind: str
+) -> None:
+    await put_object(store, "d/f", b"base", staging)
+    async with bare_mount(store, staging, ttl=1) as m:
+        await m.names("d")
+        store.lose_reply("delete", TimedOut("late"))
+        if kind == "delete":
+            await m.unlink("d/f")
+        else:
+            await m.rename("d/f", "d/g") if kind == "move" else await m.rename("d", "e")
+        while not store.count()["delete"]:  # noqa: ASYNC110 - the request is what is waited for
+            await trio.sleep(0.01)
+        await put_object(faultless(store), "d/f", b"theirs", staging)
+        await _settled(m)
+        assert (await objects(store))["d/f"] == b"theirs"

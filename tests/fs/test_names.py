@@ -256,7 +256,7 @@ async def test_S11_directories_are_real(clock: MockClock, either: FaultyStore, s
         assert await objects(either) == {}
 
 
-@pytest.mark.parametrize("how", ["unlink", "rename", "rmdir", "unlink with a new file beside"])
+@pytest.mark.parametrize("how", ["unlink", "rename", "rmdir", "unlink with a new file beside", "unlink with a new directory beside"])
 async def test_S11_an_implicit_directory_outlives_the_last_thing_in_it(
     clock: MockClock, store: FaultyStore, staging: Path, how: str
 ) -> None:
@@ -269,6 +269,10 @@ async def test_S11_an_implicit_directory_outlives_the_last_thing_in_it(
             await m.rename("d/f", "g")
         elif how == "rmdir":
             await m.rmdir("d/e")
+        elif how == "unlink with a new directory beside":
+            await m.mkdir("d/lock")
+            await m.unlink("d/f")
+            await m.rmdir("d/lock")
         else:
             await m.put("d/new", b"1")
             await m.unlink("d/f")
@@ -277,6 +281,24 @@ async def test_S11_an_implicit_directory_outlives_the_last_thing_in_it(
         await trio.sleep(60)
         assert await m.names("d") == []
         assert "d/" in await objects(store)
+
+
+async def test_S3_what_was_found_while_a_listing_was_on_its_way_is_not_gone_at_its_end(
+    clock: MockClock, store: FaultyStore, staging: Path
+) -> None:
+    await put_object(store, "d/f", b"1", staging)
+    async with bare_mount(store, staging, ttl=10) as m, trio.open_nursery() as nursery:
+        gate = store.hold_reply("list", key="d/")
+        nursery.start_soon(m.names, "d")
+        await gate.wait_reached()
+        await trio.sleep(3)
+        await put_object(faultless(store), "d/theirs/g", b"2", staging)
+        ino = await m.ino("d/theirs")
+        gate.open()
+        await trio.testing.wait_all_tasks_blocked()
+        await trio.sleep(1)
+        assert (await m.lookup(ino, "g")).st_size == 1
+        assert "theirs" in await m.names("d")
 
 
 async def test_S11_S3_a_directory_that_others_delete_is_gone_within_the_ttl(clock: MockClock, either: FaultyStore, staging: Path) -> None:

@@ -148,6 +148,21 @@ def test_S11_listing_while_it_changes(root: Path) -> None:
     assert sorted(name for name in seen if name.startswith("stable-")) == sorted(stable)
 
 
+@pytest.mark.subjects("local", "s3-native")
+def test_S11_a_file_that_is_saved_anew_is_in_every_listing(root: Path) -> None:
+    names = {f"{number:04}" for number in range(600)}
+    for name in names:
+        (root / name).touch()
+    seen = []
+    with os.scandir(root) as entries:
+        for number, entry in enumerate(entries):
+            seen.append(entry.name)
+            (root / "new").touch()
+            (root / "new").rename(root / f"{number * 37 % 600:04}")
+            assert number < 2000
+    assert sorted(name for name in seen if name != "new") == sorted(names)
+
+
 def test_S11_delete_while_listing(root: Path) -> None:
     """The way `rm -r` works: each entry is deleted as soon as it is read."""
     for number in range(700):

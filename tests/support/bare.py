@@ -105,10 +105,10 @@ class BareMount:
         found: list[str] = []
         position = 0
         try:
-            while (node := await entries.at(position)) is not None:
+            while (name := await entries.at(position)) is not None:
                 position += 1
-                if node.parent is entries.parent:
-                    found.append(node.name)
+                if entries.node(name) is not None:
+                    found.append(name)
         except StoreMountError as error:
             raise FUSEError(error.errno) from error
         return sorted(found)

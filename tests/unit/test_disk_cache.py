@@ -188,6 +188,24 @@ async def test_S15_what_was_not_used_for_longest_goes_and_what_is_pinned_stays(o
         assert not shelf.has(Span("s", artifacts[0], 0, MIB))
 
 
+async def test_S15_once_it_is_full_what_is_read_now_takes_the_place_of_what_was_read_long_ago(origin: Origin, tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path)
+    async with cache(origin, tmp_path, size=10 * MIB + MIB // 2) as disk:
+        for number in range(10):
+            await disk.fetch(first := one(key=str(number), size=MIB), 0, MIB)
+            await until(lambda first=first: shelf.has(Span("s", first, 0, MIB)))
+        os.utime(shelf._path(Span("s", one(key="3", size=MIB), 0, MIB)), (1, 1))
+        newest = one(key="newest", size=MIB)
+        for _ in range(300):
+            await disk.fetch(newest, 0, MIB)
+            if shelf.has(Span("s", newest, 0, MIB)):
+                break
+            await trio.sleep(0.01)
+        assert shelf.has(Span("s", newest, 0, MIB))
+        assert not shelf.has(Span("s", one(key="3", size=MIB), 0, MIB))
+        assert disk.held <= disk.size
+
+
 async def test_S15_it_is_under_the_cap_of_what_is_staged(origin: Origin, tmp_path: Path) -> None:
     budget = Budget(16 * MIB)
     async with cache(origin, tmp_path, budget=budget) as disk:

@@ -194,3 +194,12 @@ def test_where_nothing_can_be_kept_it_goes_on_in_memory(tmp_path: Path, caplog: 
         snapshot.keep_listing("", [file("f")])
         assert snapshot.listing("") == [file("f")]
     assert [record.message for record in caplog.records if told("names of what is warmed cannot be kept in", record.message)]
+
+
+def test_S3_an_empty_directory_is_known_to_be_kept_after_a_restart(tmp_path: Path) -> None:
+    snapshot = Snapshot(tmp_path / "s")
+    snapshot.keep_listing("d/", [])
+    snapshot.close()
+    snapshot = Snapshot(tmp_path / "s")
+    assert snapshot.complete == snapshot.folders == {"d/"}
+    snapshot.close()
