@@ -43,7 +43,7 @@ PART = SINGLE_PUT
 """Bytes of one request of a resumable session; a multiple of 256 KiB."""
 
 REWRITE = 16 * MIB
-"""A copy that goes in steps takes up to half a minute for each: as long as a slow line takes for so many bytes."""
+"""A large copy goes in steps of up to half a minute: as long as a slow line takes for so many bytes."""
 
 ROW = "name,generation,size,updated"
 WHOLE = f"{ROW},metadata"
@@ -226,7 +226,9 @@ class GcsStore(FlatStore):
         asked = {"sourceGeneration": artifact.version}
         try:
             while True:
-                told = (await self._ask(artifact.key, "POST", target, data=b"", moving=REWRITE, parameters=asked)).json(key)
+                told = (await self._ask(artifact.key, "POST", target, data=b"", moving=min(artifact.size, REWRITE), parameters=asked)).json(
+                    key
+                )
                 if told.get("done"):
                     return replace(_artifact(key, told.get("resource", {})), meta=artifact.meta)
                 if not (token := told.get("rewriteToken")):

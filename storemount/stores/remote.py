@@ -19,7 +19,19 @@ from typing import Any
 
 import trio
 
-from storemount.errors import Changed, Corrupt, IsADirectory, MissingStore, NotADirectory, NotFound, ReadOnly, StoreMountError, TimedOut
+from storemount.errors import (
+    AlreadyExists,
+    Changed,
+    Corrupt,
+    IsADirectory,
+    MissingStore,
+    NotADirectory,
+    NotFound,
+    ReadOnly,
+    StoreMountError,
+    TimedOut,
+    Unavailable,
+)
 from storemount.stores.base import EMPTY, Artifact, Child, Source, Traits, is_partial
 from storemount.stores.conditions import ALWAYS, Condition
 from storemount.stores.flat import FlatStore
@@ -191,7 +203,7 @@ class RemoteStore(FlatStore):
             try:
                 await fill(partial)
                 await self._confirm(key, condition)
-                await self._call(key, "mv", partial, path, finish=True)
+                await self._put_in_place(key, partial, path, condition)
             except BaseException:
                 await self._discard(partial)
                 raise
@@ -202,6 +214,26 @@ class RemoteStore(FlatStore):
                 await self._make_folder(key, path.rpartition("/")[0])
                 await fill(path)
         return artifact_of(key, await self._call(key, "info", path))
+
+    async def _put_in_place(self, key: str, partial: str, path: str, condition: Condition) -> None:
+        """Move the partial file over what is there. Some file systems do not: one says so (SMB), another says nothing at all (WebHDFS)."""
+        with suppress(AlreadyExists):
+            await self._call(key, "mv", partial, path, finish=True)
+            if not await self._is_there(partial):
+                return
+        await self._confirm(key, condition)
+        with suppress(NotFound):
+            await self._call(key, "rm_file", path, finish=True)
+        await self._call(key, "mv", partial, path, finish=True)
+        if await self._is_there(partial):
+            raise Unavailable(f"{key}: the file system has not moved it into its place")
+
+    async def _is_there(self, path: str) -> bool:
+        try:
+            await self._call(path, "info", path)
+        except NotFound:
+            return False
+        return True
 
     async def _make_folder(self, key: str, folder: str) -> None:
         """With those above it, but never the root (S3)."""
