@@ -82,7 +82,8 @@ class DiskCache:
         self._writers = trio.CapacityLimiter(1)
         self._bringing = trio.CapacityLimiter(BRINGING)
         self._used: set[Span] = set()
-        self._trouble = self._crowded = False
+        self._trouble = False
+        self._lacking = 0
         self._rest_until = -RESPITE
         self._looking = trio.Lock()
         self._counted_at = -COUNT
@@ -180,8 +181,9 @@ class DiskCache:
         length = len(data)
         if length != span.stop - span.start or self._writing + length > MOST_WRITING or trio.current_time() < self._rest_until:
             return
-        self._crowded |= not pinned and self.held + self._writing + length > self._limit()
-        if pinned or self.held + self._writing + length <= self._limit():
+        if not pinned and self.held + self._writing + length > self._limit():
+            self._lacking = max(self._lacking, length)
+        else:
             self._writing += length
             self._nursery.start_soon(partial(self._write, span, data, pinned=pinned), name=f"keep {span.artifact.key} {span.start}")
 
@@ -231,8 +233,8 @@ class DiskCache:
             if self._count_is_old():
                 await self._count()
             # Room for what comes next: what was not used for longest goes before it.
-            crowded, self._crowded = self._crowded, False
-            await self.give_way(min(MOST_WRITING, self._limit() // ROOM_SHARE) if crowded else 0)
+            lacking, self._lacking = self._lacking, 0
+            await self.give_way(max(lacking, min(MOST_WRITING, self._limit() // ROOM_SHARE)) if lacking else 0)
             await trio.sleep(LOOK)
 
     async def _note_uses(self) -> None:
