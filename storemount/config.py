@@ -7,9 +7,11 @@ Invariants: sizes are bytes, durations are seconds; nothing here is changed afte
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -152,6 +154,18 @@ def private_folder(path: Path) -> Path:
             ExitCode.BAD_CONFIGURATION, f"cannot make the folder {path}: {error.strerror}; choose another or mend its permissions"
         ) from error
     return path
+
+
+def locked(path: Path) -> int | None:
+    """A descriptor of the file `path`, which is made if need be, with its lock: this process's alone as long as it is open. None when
+    another has it, or has just removed the file. Raises OSError."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    with suppress(BlockingIOError, FileNotFoundError):
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(fd), os.stat(path)):
+            return fd
+    os.close(fd)
+    return None
 
 
 def boot() -> str:

@@ -287,21 +287,25 @@ class FileSystem(pyfuse3.Operations):
         held = None if flags & os.O_EXCL else await self._catalog.find(parent, text)
         if held is not None and held.folder is None:
             # It appeared in the store after the kernel had looked.
-            return await self._given(await self._open_existing(held, flags)), self._replies.given(held)
+            info, told = await self._open_existing(held, flags), self._replies.given(held)
+            return await self._given(info, lookups=1), told
         claim = bool(flags & os.O_EXCL) and self._settings.exclusive_create == "store"
         node = await self._namespace.create(parent, text, claim=claim)
-        return await self._given(self._opened(node, flags)), self._owned(node, mode, ctx)
+        info, told = self._opened(node, flags), self._owned(node, mode, ctx)
+        return await self._given(info, lookups=1), told
 
     @kernel_op
     async def open(self, inode: int, flags: int, ctx: RequestContext) -> FileInfo:
         info = await self._open_existing(self._node(inode), flags)
         return await self._given(info) if flags & os.O_TRUNC else info
 
-    async def _given(self, info: FileInfo) -> FileInfo:
-        """A handle is given once what opening it has changed is promised. The kernel never releases one that it was not given."""
+    async def _given(self, info: FileInfo, *, lookups: int = 0) -> FileInfo:
+        """A handle is given once what opening it has changed is promised. The kernel never releases one that it was not given, nor forgets
+        a node (`lookups`) that it has not heard of."""
         try:
             await self.keep_promises()
         except BaseException:
+            self._open[info.fh].node.lookups -= lookups
             self._close(info.fh)
             raise
         return info

@@ -18,7 +18,7 @@ from storemount.cli.user import places, registry
 from storemount.cli.values import DURATION, duration_text
 from storemount.control.client import ask, sockets
 from storemount.errors import ExitCode, Refusal
-from storemount.kernel.mountinfo import mounts
+from storemount.kernel.mountinfo import mounts_of
 
 _EPILOG = """\b
 Examples:
@@ -48,7 +48,7 @@ def _dead(served: Collection[str]) -> Iterator[str]:
     """What is to be said of this user's mounts whose daemon is gone, and has left something."""
     from storemount.cli.leftovers import unfinished  # With a database's library, which is needed for this only.
 
-    gone = [mount for mount in mounts() if mount.ours and mount.owner == os.getuid() and mount.mountpoint not in served]
+    gone = [mount for mount in mounts_of(os.getuid()) if mount.mountpoint not in served]
     for mount in gone:
         if count := unfinished(places(), registry(), mount.source):
             yield f"{mount.mountpoint}: its daemon is gone, and {changes(count)} may not be in the store; mount {mount.source} again"

@@ -24,7 +24,7 @@ from storemount.cli.view import SHOWN
 from storemount.cli.watch import watch
 from storemount.control.client import SILENCE, ask, socket_path, sockets
 from storemount.errors import ExitCode, Refusal
-from storemount.kernel.mountinfo import Mounted, mounted_at, mounts
+from storemount.kernel.mountinfo import Mounted, mounted_at, mounts_of
 from storemount.kernel.mountpoint import Deaths, located
 
 VERSION = 1
@@ -75,7 +75,7 @@ def _rows(point: str | None, deaths: Deaths, most: int | None = None, patience: 
 
 def _all(deaths: Deaths, most: int | None, patience: float) -> list[dict[str, Any]]:
     """Every daemon that has a socket here, and every mount of this user that none of them serves."""
-    ours = [mount for mount in mounts() if mount.ours and mount.owner == os.getuid()]
+    ours = mounts_of(os.getuid())
     known = {socket_path(places(), mount.mountpoint): mount for mount in ours}
     rows = [row for path in sockets(places()) if (row := _asked(path, most, patience, known.get(path)))]
     served = {row["mountpoint"] for row in rows}

@@ -14,7 +14,7 @@ from shlex import quote
 
 from storemount.doctor.finding import Finding, fail, ok, refused
 from storemount.errors import Refusal
-from storemount.kernel.mountinfo import Mounted, mounted_at, mounts
+from storemount.kernel.mountinfo import Mounted, mounted_at, mounts_of
 from storemount.kernel.mountpoint import check, says_dead
 
 PATIENCE = 5.0
@@ -23,7 +23,7 @@ PATIENCE = 5.0
 
 def stale_mounts(uid: int, patience: float = PATIENCE) -> Iterator[Finding]:
     """Each mount of this user's that does not answer, or one finding that there is none."""
-    own = {mount.mountpoint: mount for mount in mounts() if mount.ours and mount.owner == uid}
+    own = {mount.mountpoint: mount for mount in mounts_of(uid)}
     found = [finding for mount in own.values() if (finding := _trouble(mount, patience)) is not None]
     yield from found
     if not found:

@@ -41,6 +41,11 @@ def mounts() -> list[Mounted]:
     return parse(Path("/proc/self/mountinfo").read_bytes())
 
 
+def mounts_of(uid: int) -> list[Mounted]:
+    """The stores that this user has mounted."""
+    return [mounted for mounted in mounts() if mounted.ours and mounted.owner == uid]
+
+
 def mounted_at(path: str) -> Mounted | None:
     """What is visible at this exact absolute path, if anything is mounted there."""
     return next((mounted for mounted in reversed(mounts()) if mounted.mountpoint == path), None)

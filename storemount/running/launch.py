@@ -8,17 +8,14 @@ Invariants: nothing is made before every check has passed. A password is never t
 
 from __future__ import annotations
 
-import fcntl
-import os
 import re
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from shlex import quote
 
-from storemount.config import MountSettings, Places, Reread, private_folder
+from storemount.config import MountSettings, Places, Reread, locked, private_folder
 from storemount.control.client import socket_path
 from storemount.errors import ExitCode, Refusal
 from storemount.insight.logs import start_log
@@ -120,21 +117,10 @@ def _claim(path: str, lock: Path) -> None:
     both find nothing there, and the second would hide the first. Raises Refusal."""
     private_folder(lock.parent)
     until = time.monotonic() + PATIENCE
-    while not _locked(lock):
+    while locked(lock) is None:  # The descriptor stays open as long as the process lives.
         if time.monotonic() > until:
             raise Refusal(ExitCode.BUSY, f"another storemount is mounting on {path}; see: storemount status") from None
         time.sleep(0.05)
-
-
-def _locked(lock: Path) -> bool:
-    """Whether this process has it now; the descriptor stays open as long as the process lives."""
-    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    with suppress(BlockingIOError, FileNotFoundError):
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.path.samestat(os.fstat(descriptor), os.stat(lock)):  # Else its last holder has removed it meanwhile.
-            return True
-    os.close(descriptor)
-    return False
 
 
 def look_up(registry: Registry, store: str) -> Resolved:

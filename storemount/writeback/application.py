@@ -13,7 +13,7 @@ from dataclasses import replace
 import trio
 
 from storemount.content.readers import Readers
-from storemount.errors import Changed, NotEmpty, NotFound, Unreachable
+from storemount.errors import Changed, NotEmpty, NotFound
 from storemount.names.descriptions import Descriptions
 from storemount.names.nodes import Node
 from storemount.names.tree import Tree
@@ -122,7 +122,7 @@ class Application:
             if not await self._is_still_there(change):
                 overtaken.add(change)
 
-        await for_each([change for change in changes if _may_be_done(change)], LOOKS, look)
+        await for_each([change for change in changes if change.may_be_done], LOOKS, look)
         rest = [change for change in changes if change not in overtaken]
         keys = [change.key + "/" if change.kind is Kind.RMDIR else change.key for change in rest]
         if keys:
@@ -177,7 +177,7 @@ class Application:
             return
         if old.key != to:  # Else an earlier attempt came so far.
             await self._have_file_at(change, old, to)
-        if not (_may_be_done(change) and node.artifact is not None and await self._relocation.is_newer(change.key, node.artifact)):
+        if not (change.may_be_done and node.artifact is not None and await self._relocation.is_newer(change.key, node.artifact)):
             await self._relocation.clear([change.key])
 
     async def _have_file_at(self, change: Change, old: Artifact, to: str) -> None:
@@ -212,7 +212,7 @@ class Application:
             await self._relocation.clear(change.clearing)
         elif change.clearing:
             # Of those that are gone already, somebody else may have made some anew.
-            theirs = await self._relocation.newer(old, new) if _may_be_done(change) else set()
+            theirs = await self._relocation.newer(old, new) if change.may_be_done else set()
             await self._relocation.clear([key for key in change.clearing if key not in theirs])
         else:
             await self._relocation.clear(await self._relocation.twins(old, new))
@@ -242,12 +242,6 @@ class Application:
                 node.fresh_until = max(node.fresh_until, until)
         # Whatever their own keys are by now: what they speak of may have been here.
         self._journal.follow(self._journal, pairs)
-
-
-def _may_be_done(change: Change) -> bool:
-    """Whether the store may have done it already, so that what is there now may be somebody else's: a daemon has died over it, or an
-    attempt has failed after it was sent."""
-    return change.doubtful or (change.tries > 0 and not isinstance(change.error, Unreachable))
 
 
 def _known(made: Artifact, old: Artifact) -> Artifact:

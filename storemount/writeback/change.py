@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import trio
 
+from storemount.errors import Unreachable
 from storemount.names.nodes import Node
 from storemount.stores.base import Artifact
 from storemount.writeback.staging import Layer, StagedFile
@@ -127,6 +128,12 @@ class Change:
     def uncertain(self) -> bool:
         """Whether the store may have it already: an attempt failed without saying how far it came."""
         return self.doubtful or self.tries > 0 or self.state is State.RUNNING
+
+    @property
+    def may_be_done(self) -> bool:
+        """Whether the store may have done it already, so that what is there now may be somebody else's: a daemon has died over it, or an
+        attempt has failed after it was sent."""
+        return self.doubtful or (self.tries > 0 and not isinstance(self.error, Unreachable))
 
     @property
     def first(self) -> Change:

@@ -8,7 +8,6 @@ Invariants: one daemon for each slot, by an flock that ends with its process. Un
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import logging
 import os
@@ -16,7 +15,7 @@ import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
-from storemount.config import private_folder
+from storemount.config import locked, private_folder
 
 JOURNAL = "journal.sqlite"
 _LOCK = "lock"
@@ -62,13 +61,8 @@ def _new(staging: Path, stem: str) -> Slot:
 
 
 def _lock(folder: Path) -> Slot | None:
-    fd = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(fd)
-        return None
-    return Slot(folder, fd)
+    fd = locked(folder / _LOCK)
+    return Slot(folder, fd) if fd is not None else None
 
 
 def _has_changes(journal: Path) -> bool:
